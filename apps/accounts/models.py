@@ -1,0 +1,119 @@
+"""Who pays, who belongs to whom, who did what; and two small tables about the installation itself."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.contrib.auth.models import AbstractUser
+from django.core.validators import MinValueValidator
+from django.db import models
+
+from apps.core.ids import new_id
+
+DEFAULT_ACCOUNT_RPM = 10_000
+DEFAULT_RETENTION_DAYS = 90
+
+
+class User(AbstractUser):
+    """A person who signs in. Operators have `is_staff`; what they are to an account says Member."""
+
+
+class Account(models.Model):
+    """Who pays. Its balance is the ledger's."""
+
+    class Status(models.TextChoices):
+        ACTIVE = "active"
+        FROZEN = "frozen"
+
+    class CliViolation(models.TextChoices):
+        BLOCK = "block", "block the call"
+        SUSPEND = "suspend", "block the call and suspend the key"
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    name = models.CharField(max_length=100, unique=True)
+    status = models.CharField(max_length=10, choices=Status, default=Status.ACTIVE)
+    rpm_limit = models.PositiveIntegerField(
+        "requests per minute", default=DEFAULT_ACCOUNT_RPM, validators=[MinValueValidator(1)]
+    )
+    daily_budget_micro = models.BigIntegerField("daily budget", null=True, blank=True)
+    cli_violation = models.CharField(max_length=10, choices=CliViolation, default=CliViolation.SUSPEND)
+    retention_days = models.PositiveIntegerField(default=DEFAULT_RETENTION_DAYS)
+    created_at = models.DateTimeField(auto_now_add=True)
+    revision = models.BigIntegerField(default=0, editable=False, db_index=True)
+
+    class Meta:
+        ordering: ClassVar = ["name"]
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=models.Q(daily_budget_micro__gte=0) | models.Q(daily_budget_micro=None),
+                name="account_daily_budget_not_negative",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Member(models.Model):
+    """A person's part in an account."""
+
+    class Role(models.TextChoices):
+        OWNER = "owner"
+        ADMIN = "admin"
+        MEMBER = "member"
+        VIEWER = "viewer"
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="members")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=10, choices=Role)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["account", "user"], name="member_once_per_account"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user} ({self.role})"
+
+
+class AuditEvent(models.Model):
+    """Who changed what, for operators and the people of an account. Written by services, never changed."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    account = models.ForeignKey(Account, null=True, blank=True, on_delete=models.CASCADE)
+    actor = models.CharField(max_length=150, help_text="A user name, or `command line`.")
+    action = models.CharField(max_length=60)
+    target = models.CharField(max_length=150)
+    detail = models.JSONField(default=dict)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering: ClassVar = ["-created_at"]
+        indexes: ClassVar = [models.Index(fields=["account", "-created_at"], name="audit_by_account")]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.target}"
+
+
+class Revision(models.Model):
+    """One row per kind of snapshot. A service that changes such rows takes this row, adds one, and stamps what it
+    changed with the new value; so a process that reads "revision > the last I saw" misses nothing (see revisions.py)."""
+
+    topic = models.CharField(primary_key=True, max_length=30)
+    value = models.BigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"{self.topic} {self.value}"
+
+
+class SecretFingerprint(models.Model):
+    """What the installation's secrets looked like when they were first used: a process with others refuses to start."""
+
+    name = models.CharField(primary_key=True, max_length=60)
+    fingerprint = models.CharField(max_length=64)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,0 +1,163 @@
+"""What every wire protocol gives the gateway when caller and upstream speak the same one.
+
+Bytes pass through but for what SPEC Part 2 names: the model's name, `max_tokens` lowered to the grant, the usage chunk
+nobody asked for, and the `hypereal` block. Everything here is pure: bytes in, bytes out, no I/O, no Django.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from apps.core.errors import GatewayError
+from apps.core.tokens import TokenUsage
+
+OPENAI_CHAT = "openai-chat"
+OPENAI_RESPONSES = "openai-responses"
+OPENAI_IMAGES = "openai-images"
+ANTHROPIC_MESSAGES = "anthropic-messages"
+GEMINI = "gemini"
+
+
+class InvalidRequest(GatewayError):
+    """The body is not a request of this dialect (400 `invalid_request`)."""
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__("invalid_request", message, param=param)
+
+
+class UnsupportedField(GatewayError):
+    """The body names something that a caller may not set (400 `unsupported_field`, SPEC 2.9)."""
+
+    def __init__(self, message: str, *, param: str) -> None:
+        super().__init__("unsupported_field", message, param=param)
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a request can cost on its way in: text by its bytes, everything else by the piece."""
+
+    text_bytes: int
+    """UTF-8 bytes of the body less the payloads (base64 data) of the items counted below."""
+    images: int = 0
+    document_pages: int = 0
+    server_tool_uses: int = 0
+    """Most requests to priced server tools (web search …) that this call may make; 0 where it offers none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A caller's request, read as far as the gateway needs it; `fields` keeps the whole top level as raw JSON."""
+
+    model_id: str
+    fields: Mapping[str, object]
+    demand: Demand
+    is_stream: bool = False
+    max_tokens: int | None = None
+    """The caller's own maximum of output tokens, where it gave one."""
+    thinking_budget: int | None = None
+    n: int = 1
+    wants_usage: bool = True
+    """Chat streams: the caller asked for the usage chunk (`stream_options.include_usage`)."""
+    image_size: str | None = None
+    """`1K`, `2K`, `4K`, or an Images API quality: the key into the catalog's `image_output_tokens`."""
+    makes_images: bool = False
+    cache_key: str | None = None
+    """`prompt_cache_key`, which also serves as the last resort for a session id."""
+    adapted: tuple[str, ...] = ()
+    """Adaptations made on the way in (`quality: standard -> auto`), shown in X-Hypereal-Adapted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the gateway needs to know of a plain (not streamed) 2xx reply."""
+
+    usage: TokenUsage | None
+    """None where the upstream reported none: the gateway then estimates."""
+    output_bytes: int
+    """Bytes of text, tool arguments and reasoning in the reply, for an estimate."""
+    failure: str | None = None
+    """Set where a 2xx body is in truth a failure (Responses `status: failed`): not billed."""
+    images: int = 0
+
+
+@dataclass(slots=True)
+class StreamState:
+    """What a stream has shown so far; the gateway reads it after each `feed` and at the end."""
+
+    usage: TokenUsage | None = None
+    """The last non-null usage, merged per field as the dialect's rules say; never a sum."""
+    output_bytes: int = 0
+    is_complete: bool = False
+    """The terminal event was seen: the upstream considers the call done and billable."""
+    failure: str | None = None
+    """An error event inside the 200 stream: the call failed and is not billed."""
+    failure_is_overload: bool = False
+    is_withholding: bool = False
+    """The part that only a settled call may see has begun."""
+    images: int = 0
+    relayed_bytes: int = 0
+
+
+class StreamRelay(Protocol):
+    """One stream on its way from upstream to caller: feed bytes as they come, send on what comes back at once.
+
+    Everything from the withheld event on (SPEC 2.4: chat's `finish_reason` chunk, messages' `message_delta`,
+    responses' terminal event, images' `image_generation.completed`) stays inside until `finish`.
+    """
+
+    state: StreamState
+
+    def feed(self, data: bytes) -> bytes:
+        """Take upstream bytes split anywhere; return the bytes that the caller may have now (often b"")."""
+
+    def finish(self, hypereal: bytes) -> bytes:
+        """The call is settled: return the withheld rest with `hypereal` (a JSON object's bytes) in its place."""
+
+    def fail(self, error: GatewayError, *, request_id: str) -> bytes:
+        """The call failed after headers went out: return the dialect's error event that ends the stream."""
+
+    def ping(self) -> bytes:
+        """A keep-alive that every client of this dialect ignores."""
+
+
+class Dialect(Protocol):
+    """One wire protocol, for callers and upstreams that both speak it."""
+
+    name: str
+    endpoint: str
+    """`chat`, `responses`, `images` or `messages`, as usage records say."""
+    upstream_path: str
+    """Joined to a route's base URL: `/chat/completions`, `/v1/messages`."""
+    is_anthropic: bool
+
+    def parse(self, body: bytes) -> Request:
+        """Read a request.
+
+        Raises: InvalidRequest for what is no JSON object of this dialect (bad UTF-8, wrong types, too deep, numbers out
+        of range), UnsupportedField for price, model and state fields (SPEC 2.9).
+        """
+
+    def upstream_body(self, request: Request, *, upstream_model: str, max_tokens: int | None, account_tag: str) -> bytes:
+        """The body to send: model's name replaced, `max_tokens` set where not None, usage asked for, cache keys
+        namespaced with `account_tag`. All other fields as the caller wrote them."""
+
+    def read_reply(self, body: bytes) -> Reply:
+        """Meter a plain 2xx reply. Raises: ValueError where it is no JSON object of this dialect."""
+
+    def render_reply(self, body: bytes, *, model_id: str | None, hypereal: bytes) -> bytes:
+        """The reply for the caller: `model` set (None leaves the upstream's), `hypereal` at the top level."""
+
+    def relay(self, request: Request, *, model_id: str | None) -> StreamRelay:
+        """A fresh machine for one stream of this request."""
+
+    def read_error(self, status: int, body: bytes) -> str:
+        """An upstream error's message, fit for a caller: no URL, key, organisation or HTML (SPEC 2.6)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedError:
+    status: int
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    body: bytes = b""

@@ -1,0 +1,80 @@
+"""API keys and what each may do. A key itself is never stored, only its keyed digest."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.core.validators import MinValueValidator
+from django.db import models
+from django.db.models import Q
+
+from apps.accounts.models import Account
+from apps.core.ids import new_id
+
+
+class ApiKey(models.Model):
+    """What calls. Amounts are microcredits; NULL means no such limit, an empty list means all."""
+
+    class Status(models.TextChoices):
+        ACTIVE = "active"
+        SUSPENDED = "suspended"
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="keys")
+    name = models.CharField(max_length=100)
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    last4 = models.CharField("ends in", max_length=4, editable=False)
+    status = models.CharField(max_length=10, choices=Status, default=Status.ACTIVE)
+    suspended_reason = models.CharField(max_length=200, blank=True)
+    suspended_at = models.DateTimeField(null=True, blank=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    allowed_models = models.JSONField(default=list, blank=True)
+    allowed_networks = models.JSONField(default=list, blank=True)
+    limit_micro = models.BigIntegerField("lifetime limit", null=True, blank=True)
+    daily_budget_micro = models.BigIntegerField("daily budget", null=True, blank=True)
+    hourly_budget_micro = models.BigIntegerField("hourly budget", null=True, blank=True)
+    rpm_limit = models.PositiveIntegerField(
+        "requests per minute", null=True, blank=True, validators=[MinValueValidator(1)]
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+    revision = models.BigIntegerField(default=0, editable=False, db_index=True)
+
+    class Meta:
+        ordering: ClassVar = ["account", "-created_at"]
+        verbose_name = "API key"
+        verbose_name_plural = "API keys"
+        indexes: ClassVar = [models.Index(fields=["account", "-created_at"], name="key_by_account")]
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=(Q(limit_micro__gte=0) | Q(limit_micro=None))
+                & (Q(daily_budget_micro__gte=0) | Q(daily_budget_micro=None))
+                & (Q(hourly_budget_micro__gte=0) | Q(hourly_budget_micro=None)),
+                name="key_limits_not_negative",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} (…{self.last4})"
+
+
+class ModelLimit(models.Model):
+    """What one key may spend on one model in its lifetime, and how often it may call it."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    key = models.ForeignKey(ApiKey, on_delete=models.CASCADE, related_name="model_limits")
+    model_id = models.CharField(max_length=100)
+    limit_micro = models.BigIntegerField("limit", null=True, blank=True)
+    rpm_limit = models.PositiveIntegerField(
+        "requests per minute", null=True, blank=True, validators=[MinValueValidator(1)]
+    )
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["key", "model_id"], name="model_limit_once_per_key"),
+            models.CheckConstraint(
+                condition=Q(limit_micro__gte=0) | Q(limit_micro=None), name="model_limit_not_negative"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.model_id

@@ -1,0 +1,70 @@
+"""One record per request: what was asked, what it used, what it cost, how it ended. No prompt, no reply."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+
+
+class UsageRecord(models.Model):
+    """Written in the transaction that moves the money. No foreign keys: it outlives what it names.
+
+    Partitioned by RANGE(request_id) on PostgreSQL: a UUIDv7 begins with its time.
+    """
+
+    class Status(models.TextChoices):
+        SUCCEEDED = "succeeded"
+        FAILED = "failed"
+        ABANDONED = "abandoned"
+        REFUSED = "refused"
+
+    class Endpoint(models.TextChoices):
+        CHAT = "chat"
+        RESPONSES = "responses"
+        IMAGES = "images"
+        MESSAGES = "messages"
+
+    request_id = models.UUIDField(primary_key=True)
+    account_id = models.UUIDField()
+    key_id = models.UUIDField()
+    model_id = models.CharField(max_length=100)
+    endpoint = models.CharField(max_length=10, choices=Endpoint)
+    status = models.CharField(max_length=10, choices=Status)
+    is_stream = models.BooleanField()
+    http_status = models.PositiveSmallIntegerField()
+    error_code = models.CharField(max_length=40, blank=True)
+    error_detail = models.CharField(max_length=300, blank=True)
+    input_tokens = models.BigIntegerField(default=0)
+    cache_read_tokens = models.BigIntegerField(default=0)
+    cache_write_5m_tokens = models.BigIntegerField(default=0)
+    cache_write_1h_tokens = models.BigIntegerField(default=0)
+    output_tokens = models.BigIntegerField(default=0)
+    reasoning_tokens = models.BigIntegerField(default=0)
+    image_input_tokens = models.BigIntegerField(default=0)
+    image_output_tokens = models.BigIntegerField(default=0)
+    server_tool_requests = models.BigIntegerField(default=0)
+    price_version_id = models.UUIDField(null=True)
+    charge_micro = models.BigIntegerField(default=0)
+    compensated_micro = models.BigIntegerField(default=0)
+    absorbed_micro = models.BigIntegerField(default=0)
+    held_micro = models.BigIntegerField(default=0)
+    is_estimated = models.BooleanField(default=False)
+    latency_ms = models.BigIntegerField()
+    first_byte_ms = models.BigIntegerField(null=True)
+    queue_ms = models.BigIntegerField(default=0)
+    session_id = models.CharField(max_length=200, blank=True)
+    client = models.CharField("User-Agent", max_length=200, blank=True)
+    route_id = models.UUIDField(null=True)
+    provider = models.CharField(max_length=60, blank=True)
+    upstream_request_id = models.CharField(max_length=120, blank=True)
+    adapted = models.CharField(max_length=300, blank=True)
+    facts = models.JSONField(null=True, help_text="Of a refusal: the limit, its value, its use, when it turns.")
+    received_at = models.DateTimeField()
+
+    class Meta:
+        ordering: ClassVar = ["-request_id"]
+        indexes: ClassVar = [models.Index(fields=["account_id", "-request_id"], name="usage_by_account")]
+
+    def __str__(self) -> str:
+        return f"req_{self.request_id.hex}"
