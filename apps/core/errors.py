@@ -1,12 +1,12 @@
 """The one table of errors: code, documentation and tests read it here.
 
-    GatewayError                 anything a caller is told; carries a code of the table
-    ├─ gateway.guard.*           the body was too large, too slow, in an unknown encoding
-    ├─ dialects.InvalidRequest   the body is not a request of this dialect, or names a refused field
-    ├─ keys.KeyRefused           no such key, suspended, expired, wrong model, wrong address
-    ├─ governor.Shed             a rate, a full queue, an open circuit
-    ├─ ledger.HoldRefused        credits, limits, budgets
-    └─ upstreams.UpstreamFailed  the provider failed, was busy, or refused the request
+GatewayError                 anything a caller is told; carries a code of the table
+├─ gateway.guard.*           the body was too large, too slow, in an unknown encoding
+├─ dialects.InvalidRequest   the body is not a request of this dialect, or names a refused field
+├─ keys.KeyRefused           no such key, suspended, expired, wrong model, wrong address
+├─ governor.Shed             a rate, a full queue, an open circuit
+├─ ledger.HoldRefused        credits, limits, budgets
+└─ upstreams.UpstreamFailed  the provider failed, was busy, or refused the request
 """
 
 from __future__ import annotations
@@ -62,9 +62,7 @@ ERRORS: Final[dict[str, ErrorKind]] = {
     "not_found": _NOT_FOUND,
     "method_not_allowed": _invalid(405),
     "request_timeout": ErrorKind(408, "invalid_request_error", "timeout_error"),
-    "idempotency_in_progress": ErrorKind(
-        409, "invalid_request_error", "conflict_error", default_retry_after_s=1
-    ),
+    "idempotency_in_progress": ErrorKind(409, "invalid_request_error", "conflict_error", default_retry_after_s=1),
     "body_too_large": _invalid(413, "request_too_large"),
     "unsupported_encoding": _invalid(415),
     "idempotency_mismatch": _invalid(422),

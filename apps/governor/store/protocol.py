@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from apps.catalog.rules import Capacity
 from apps.core.errors import GatewayError, LimitFacts
 
 
@@ -16,19 +17,6 @@ class Shed(GatewayError):
 
     def __init__(self, code: str, message: str, *, facts: LimitFacts, retry_after_s: int) -> None:
         super().__init__(code, message, facts=facts, retry_after_s=retry_after_s)
-
-
-@dataclass(frozen=True, slots=True)
-class Capacity:
-    """One model's policy, as the governor needs it (see catalog's Policy)."""
-
-    concurrency: int
-    rpm: int
-    tpm: int
-    ipm: int | None
-    queue_s: int
-    queue_length: int
-    queue_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +48,24 @@ class Admission:
     resets_at: datetime
     """When the minute's oldest counted call leaves the window."""
     queue_ms: int = 0
+    counted_at: float = 0.0
+    """When the store's clock counted the call: what is given back is taken from there."""
     is_finished: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFigures:
+    """One model's load as telemetry shows it. `admitted` (slots given) and `shed` (by error code) only grow."""
+
+    concurrency: int
+    in_flight: int
+    queued: int
+    queued_tokens: int
+    requests_in_minute: int
+    tokens_in_minute: int
+    images_in_minute: int
+    admitted: int
+    shed: Mapping[str, int]
 
 
 class Governor(Protocol):
@@ -70,20 +75,34 @@ class Governor(Protocol):
     async def admit(self, ask: Ask, *, gone: Awaitable[object] | None = None) -> Admission:
         """Order: account RPM, key RPM, key and model RPM, model RPM/TPM/IPM, slot; else the queue.
 
-        `gone` completes when the caller hung up: a waiting call then leaves the queue. Raises: Shed; CallerGone.
+        `gone` completes when the caller hung up: a waiting call then leaves the queue. A future or a task, not a bare
+        coroutine: it is looked at only where the call must wait. Raises: Shed; CallerGone.
         """
 
     def finish(self, admission: Admission, *, tokens: int | None) -> None:
-        """Give the slot back, at most once, never blocking; `tokens` corrects the estimate (None: nothing was used)."""
+        """Give the slot back, at most once, never blocking; `tokens` corrects the estimate.
+
+        None: nothing was used, so tokens and images are given back. The request itself stays counted.
+        """
 
     def circuit(self, route: str) -> str:
         """`closed`, `open` or `half_open`."""
 
     def may_call(self, route: str) -> bool:
-        """Whether a call may go to this route now; a half-open one lets a single probe through."""
+        """Whether a call may go to this route now; a half-open one lets a single probe through.
 
-    def report(self, route: str, *, ok: bool) -> None:
-        """Tell how a call on this route ended. The caller's own errors (4xx) are not reported as failures."""
+        True on a half-open route makes the asker the probe: ask last, for the one route about to be called, and
+        report. To compare routes, read `circuit`.
+        """
+
+    def report(self, route: str, *, ok: bool, began_at: float | None = None) -> None:
+        """Tell how a call on this route ended. The caller's own errors (4xx) are not reported as failures.
+
+        `began_at` (monotonic seconds): a call from before the circuit last opened is then not taken for the probe.
+        """
+
+    def figures(self) -> dict[str, ModelFigures]:
+        """Load by model id, of every model called since the start."""
 
 
 class CallerGone(Exception):

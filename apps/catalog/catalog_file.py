@@ -1,0 +1,247 @@
+"""A catalog file, read whole before anything is changed: what it does not say exactly, it does not say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+
+from apps.accounts.mistakes import POSITIVE_INTEGER_MAX, Mistake, check_choice, check_range, clean_line
+from apps.catalog.mistakes import CatalogMistake
+from apps.core.money import InvalidAmount, price_per_mtok
+from apps.dialects import protocol
+
+DIALECTS: Final = (
+    protocol.OPENAI_CHAT,
+    protocol.OPENAI_RESPONSES,
+    protocol.OPENAI_IMAGES,
+    protocol.ANTHROPIC_MESSAGES,
+    protocol.GEMINI,
+)
+SURFACES: Final = ("text", "image")
+MODALITIES: Final = ("text", "image", "audio")
+METERS: Final = ("input", "cache_read", "cache_write", "cache_write_1h", "output")
+REQUIRED_METERS: Final = ("input", "output")
+BOUNDS: Final = (
+    "bytes_per_token_floor",
+    "image_input_tokens",
+    "document_input_tokens_per_page",
+    "overhead_tokens",
+    "image_output_tokens",
+)
+REQUIRED_FIELDS: Final = ("id", "name", "surface", "context_tokens", "dialects", "usd_per_million_tokens")
+OPTIONAL_FIELDS: Final = (
+    "max_output_tokens",
+    "cli_only",
+    "input_modalities",
+    "output_modalities",
+    "bounds",
+    "usd_per_thousand_server_tool_requests",
+)
+LONG_CACHE_WRITE_FACTOR: Final = 2
+"""A one-hour cache write costs this many times the input where the file gives no price (SPEC 2.10)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Microcredits per million tokens; `server_tool_request` per thousand requests. None: no such meter."""
+
+    input: int
+    output: int
+    cache_read: int | None = None
+    cache_write: int | None = None
+    cache_write_1h: int | None = None
+    server_tool_request: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRow:
+    """One model as the file describes it; `columns` are the fields of a `Model`."""
+
+    id: str
+    surface: str
+    columns: Mapping[str, object]
+    prices: Prices
+
+
+def read_catalog(text: str) -> list[ModelRow]:
+    """Read a catalog file.
+
+    Shape:  {"currency": "USD", "models": [{"id", "name", …, "usd_per_million_tokens": {"input": "5.25", …}}]}
+    Raises: CatalogMistake, naming the model and the field.
+    """
+    try:
+        content = json.loads(text, parse_float=Decimal, object_pairs_hook=_without_repeats)
+    except (json.JSONDecodeError, RecursionError) as failure:
+        raise CatalogMistake(f"the catalog is not JSON: {failure}") from None
+    if not isinstance(content, dict) or not isinstance(content.get("models"), list):
+        raise CatalogMistake('the catalog must be an object with a list of "models"')
+    if content.get("currency") != "USD":
+        raise CatalogMistake('the catalog\'s "currency" must be "USD"')
+    rows = [_model(row, position) for position, row in enumerate(content["models"])]
+    if not rows:
+        raise CatalogMistake("the catalog has no models")
+    ids = [row.id for row in rows]
+    repeated = next((model_id for model_id in ids if ids.count(model_id) > 1), None)
+    if repeated is not None:
+        raise CatalogMistake(f"{repeated} is in the catalog twice")
+    return rows
+
+
+def check_prices(prices: Prices) -> Prices:
+    """Return prices whose meters are complete, the one-hour cache write filled in.
+
+    Raises: CatalogMistake.
+    """
+    for meter in ("input", "output", "cache_read", "cache_write", "cache_write_1h", "server_tool_request"):
+        price = getattr(prices, meter)
+        if price is not None and price < 0:
+            raise CatalogMistake(f"the price of {meter} is negative")
+    if prices.cache_write_1h is not None and prices.cache_write is None:
+        raise CatalogMistake("cache_write_1h has a price but cache_write has none")
+    if prices.cache_write is None or prices.cache_write_1h is not None:
+        return prices
+    return Prices(
+        input=prices.input,
+        output=prices.output,
+        cache_read=prices.cache_read,
+        cache_write=prices.cache_write,
+        cache_write_1h=LONG_CACHE_WRITE_FACTOR * prices.input,
+        server_tool_request=prices.server_tool_request,
+    )
+
+
+def _model(row: object, position: int) -> ModelRow:
+    if not isinstance(row, dict) or not isinstance(row.get("id"), str):
+        raise CatalogMistake(f"model number {position + 1} of the catalog is not an object with an id")
+    try:
+        return _read_model(row)
+    except Mistake as mistake:
+        raise CatalogMistake(f"{row['id']}: {mistake}") from None
+
+
+def _read_model(row: dict[str, Any]) -> ModelRow:
+    missing = [name for name in REQUIRED_FIELDS if row.get(name) is None]
+    if missing:
+        raise CatalogMistake(f"{missing[0]} is missing")
+    unknown = sorted(set(row) - {*REQUIRED_FIELDS, *OPTIONAL_FIELDS})
+    if unknown:
+        raise CatalogMistake(f"unknown field {unknown[0]}")
+    model_id = clean_line(row["id"], "id", most=100)
+    if model_id != row["id"] or "/" in model_id:
+        raise CatalogMistake("an id has no outer spaces and no slash")
+    surface = check_choice(str(row["surface"]), "surface", SURFACES)
+    outputs = _names(row.get("output_modalities", [surface]), "output_modalities", MODALITIES)
+    bounds = _bounds(row.get("bounds", {}))
+    if "image" in outputs and not bounds.get("image_output_tokens"):
+        raise CatalogMistake("makes images, so bounds.image_output_tokens is needed")
+    max_output_tokens = _whole(row.get("max_output_tokens"), "max_output_tokens")
+    if surface == "text" and max_output_tokens is None:
+        raise CatalogMistake("max_output_tokens is missing")
+    cli_only = row.get("cli_only", False)
+    if not isinstance(cli_only, bool):
+        raise CatalogMistake("cli_only must be true or false")
+    return ModelRow(
+        id=model_id,
+        surface=surface,
+        columns={
+            "name": clean_line(str(row["name"]), "name", most=100),
+            "surface": surface,
+            "context_tokens": _whole(row["context_tokens"], "context_tokens"),
+            "max_output_tokens": max_output_tokens,
+            "cli_only": cli_only,
+            "dialects": _names(row["dialects"], "dialects", DIALECTS),
+            "input_modalities": _names(row.get("input_modalities", ["text"]), "input_modalities", MODALITIES),
+            "output_modalities": outputs,
+            "bounds": bounds,
+        },
+        prices=_prices(row),
+    )
+
+
+def _prices(row: dict[str, Any]) -> Prices:
+    usd = row["usd_per_million_tokens"]
+    if not isinstance(usd, dict):
+        raise CatalogMistake("usd_per_million_tokens must be an object")
+    unknown = sorted(set(usd) - set(METERS))
+    if unknown:
+        raise CatalogMistake(f"unknown meter {unknown[0]}")
+    missing = [meter for meter in REQUIRED_METERS if usd.get(meter) is None]
+    if missing:
+        raise CatalogMistake(f"{missing[0]} has no price")
+    prices = {meter: _price(usd.get(meter), meter) for meter in METERS}
+    tool = _price(row.get("usd_per_thousand_server_tool_requests"), "usd_per_thousand_server_tool_requests")
+    return check_prices(Prices(**prices, server_tool_request=tool))  # type: ignore[arg-type]  # required ones are set
+
+
+def _price(usd: object, meter: str) -> int | None:
+    if usd is None:
+        return None
+    if isinstance(usd, bool) or not isinstance(usd, str | int | Decimal):
+        raise CatalogMistake(f"the price of {meter} must be a decimal number")
+    try:
+        return price_per_mtok(str(usd))
+    except (InvalidAmount, InvalidOperation):
+        raise CatalogMistake(
+            f"the price of {meter} must be a decimal number, not negative, of at most eight decimals: {usd}"
+        ) from None
+
+
+def _bounds(bounds: object) -> dict[str, object]:
+    if not isinstance(bounds, dict):
+        raise CatalogMistake("bounds must be an object")
+    unknown = sorted(set(bounds) - set(BOUNDS))
+    if unknown:
+        raise CatalogMistake(f"unknown bound {unknown[0]}")
+    read: dict[str, object] = {}
+    for name, value in bounds.items():
+        if name == "bytes_per_token_floor":
+            read[name] = _floor(value)
+        elif name == "image_output_tokens":
+            if not isinstance(value, dict):
+                raise CatalogMistake("bounds.image_output_tokens must be an object of sizes or qualities")
+            read[name] = {size: _whole(tokens, f"bounds.{name}.{size}") for size, tokens in value.items()}
+        else:
+            read[name] = _whole(value, f"bounds.{name}")
+    return read
+
+
+def _floor(value: object) -> str:
+    """Bytes per token, as text, so that no float ever carries it."""
+    try:
+        floor = Decimal(str(value))
+        is_exact = floor.is_finite() and floor * 1_000 == int(floor * 1_000)
+    except (InvalidOperation, ValueError):
+        is_exact = False
+    if isinstance(value, bool) or not is_exact or not Decimal("0.5") <= floor <= Decimal(100):
+        raise CatalogMistake("bounds.bytes_per_token_floor must be from 0.5 to 100, with at most three decimals")
+    return str(floor)
+
+
+def _whole(value: object, what: str) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise CatalogMistake(f"{what} must be a whole number")
+    return check_range(value, what, most=POSITIVE_INTEGER_MAX)
+
+
+def _names(value: object, what: str, known: tuple[str, ...]) -> list[str]:
+    if not isinstance(value, list) or not value:
+        raise CatalogMistake(f"{what} must be a list of at least one name")
+    names = [check_choice(str(name), what, known) for name in value]
+    if len(set(names)) < len(names):
+        raise CatalogMistake(f"{what} names one of them twice")
+    return names
+
+
+def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object, where each name comes once: a repeated price would silently lose to the later one."""
+    seen = dict(pairs)
+    if len(seen) < len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise CatalogMistake(f"the catalog names {repeated!r} twice in one object")
+    return seen

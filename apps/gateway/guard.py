@@ -1,0 +1,88 @@
+"""What Django's handler lacks: no byte of a body is read before the key is checked, none is spooled, none is late."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from apps.core.errors import GatewayError
+from apps.gateway.call import Call, Message, Receive
+
+MAX_BODY_BYTES: Final = 33_554_432
+BODY_IDLE_S: Final = 30.0
+"""A sender that is silent for this long within its body is refused with 408."""
+LINGER_BYTES: Final = 2 * MAX_BODY_BYTES
+LINGER_S: Final = 5.0
+"""A refused body is thrown away up to here, so that its sender can read the refusal before the connection closes."""
+
+
+class BodyRefused(GatewayError):
+    """The body is too large, too slow, ended early, or is in an encoding that we do not take."""
+
+
+class CallerLeft(Exception):
+    """The caller hung up before its request was complete: there is nobody to answer."""
+
+
+def check_length(call: Call) -> None:
+    """Refuse by the head alone what cannot become a body we take.
+
+    Raises: BodyRefused.
+    """
+    encoding = call.headers.get(b"content-encoding", b"identity").strip().lower()
+    if encoding != b"identity":
+        raise BodyRefused("unsupported_encoding", "This content-encoding is not supported. Send the body as it is.")
+    declared = call.headers.get(b"content-length")
+    if declared is not None and declared.isdigit() and int(declared) > MAX_BODY_BYTES:
+        raise _too_large()
+
+
+async def read_body(receive: Receive) -> bytes:
+    """The whole body, at most 32 MiB of it.
+
+    Raises: BodyRefused, CallerLeft.
+    """
+    message = await _next(receive)
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body", False):
+        if len(body) > MAX_BODY_BYTES:
+            raise _too_large()
+        return body
+    parts, size = [body], len(body)
+    while message.get("more_body", False):
+        message = await _next(receive)
+        part: bytes = message.get("body", b"")
+        size += len(part)
+        if size > MAX_BODY_BYTES:
+            raise _too_large()
+        parts.append(part)
+    return b"".join(parts)
+
+
+async def _next(receive: Receive) -> Message:
+    try:
+        async with asyncio.timeout(BODY_IDLE_S):
+            message = await receive()
+    except TimeoutError:
+        raise BodyRefused("request_timeout", "The request body did not arrive in time.") from None
+    if message["type"] == "http.disconnect":
+        raise CallerLeft
+    return message
+
+
+async def throw_away_body(receive: Receive) -> None:
+    """Read what a refused caller still sends, within bounds, so that a reset does not swallow our answer."""
+    thrown = 0
+    try:
+        async with asyncio.timeout(LINGER_S):
+            while thrown < LINGER_BYTES:
+                message = await receive()
+                if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                    return
+                thrown += len(message.get("body", b""))
+    except TimeoutError:
+        return
+
+
+def _too_large() -> BodyRefused:
+    return BodyRefused("body_too_large", f"The request body is larger than {MAX_BODY_BYTES} bytes.")

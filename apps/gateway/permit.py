@@ -1,0 +1,182 @@
+"""What a call may do and what it asks for: scope, bounds, limits. Nothing is reserved yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from apps.accounts.cache import AccountSnapshot
+from apps.catalog.cache import ModelSnapshot
+from apps.catalog.rules import Worth, input_bound, worth, worth_of_images
+from apps.core import headers
+from apps.core.errors import GatewayError
+from apps.dialects.protocol import Dialect, InvalidRequest, Request, UnsupportedField
+from apps.dialects.registry import DIALECTS
+from apps.gateway.call import Call, NotFound
+from apps.gateway.stores import Stores
+from apps.governor.store.protocol import Ask
+from apps.keys.rules import Client, KeyRefused, KeySnapshot, check_key, check_model
+from apps.ledger.operations import Guard
+from apps.ledger.rules import DAILY, HOURLY, LIFETIME
+from apps.upstreams.rules import RouteSnapshot, order
+
+MAX_SESSION_ID_LENGTH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """A permitted call: everything that the following steps need to know of it."""
+
+    key: KeySnapshot
+    account: AccountSnapshot
+    model: ModelSnapshot
+    request: Request
+    dialect: Dialect
+    routes: list[RouteSnapshot]
+    """In the order to try them; never empty."""
+    worth: Worth
+    session_id: str
+    is_strict: bool
+    """The caller would rather be refused than have its `max_tokens` lowered."""
+
+
+def permit(
+    call: Call,
+    request: Request,
+    *,
+    key: KeySnapshot,
+    client: Client,
+    dialect: Dialect,
+    writes_1h: bool,
+    stores: Stores,
+) -> Permit:
+    """Check key, model and request against each other. `writes_1h`: the body asks for cache writes of an hour.
+
+    Raises: KeyRefused, NotFound, InvalidRequest, UnsupportedField.
+    """
+    account = stores.accounts.get(key.account_id)
+    if account is None or account.is_frozen:
+        raise KeyRefused("account_frozen", "This account is frozen. Ask its operator.")
+    check_key(key, client=client, now=call.received_at)
+    model = stores.catalog.get(request.model_id)
+    if model is None:
+        message = f"There is no model {request.model_id!r}. GET /v1/managed/models lists them."
+        raise NotFound("model_not_found", message, param="model")
+    check_model(key, model_id=model.model_id, cli_only=model.cli_only, client=client)
+    if request.demand.server_tool_uses and model.price.server_tool_request is None:
+        raise UnsupportedField(f"{model.model_id} has no price for server tools.", param="tools")
+    if request.makes_images and "image" not in model.output_modalities:
+        raise UnsupportedField(f"{model.model_id} makes no images.", param="modalities")
+    session_id = read_session_id(call, request)
+    routes = stores.routes.of(model.model_id, dialects=model.dialects)
+    spread = stores.draws.getrandbits(32) if len(routes) > 1 else 0
+    ordered = order(routes, dialect=dialect.name, session_id=session_id, spread=spread)
+    if not ordered:
+        raise _wrong_dialect(model, routes)
+    return Permit(
+        key=key,
+        account=account,
+        model=model,
+        request=request,
+        dialect=dialect,
+        routes=ordered,
+        worth=bound(model, request, writes_1h=writes_1h),
+        session_id=session_id,
+        is_strict=call.headers.get(headers.STRICT_MAX_TOKENS, b"").lower() == b"true",
+    )
+
+
+def bound(model: ModelSnapshot, request: Request, *, writes_1h: bool) -> Worth:
+    """The most this call can cost, and the least it is worth starting with."""
+    demand = request.demand
+    input_tokens = input_bound(
+        model.bounds,
+        text_bytes=demand.text_bytes,
+        images=demand.images,
+        document_pages=demand.document_pages,
+        context_tokens=model.context_tokens,
+    )
+    if model.max_output_tokens is None:
+        per_image = model.bounds.image_output_tokens
+        return worth_of_images(
+            model.price,
+            input_tokens=input_tokens,
+            output_tokens_per_image=per_image.get(request.image_size or "auto", max(per_image.values(), default=0)),
+            n=request.n,
+        )
+    thinking_budget = request.thinking_budget
+    if request.makes_images:
+        # An image is drawn whole or not at all: it counts into the least, as thinking does.
+        per_image = model.bounds.image_output_tokens
+        image_tokens = per_image.get(request.image_size or "", max(per_image.values(), default=0))
+        thinking_budget = (thinking_budget or 0) + image_tokens
+    return worth(
+        model.price,
+        input_tokens=input_tokens,
+        writes_1h=writes_1h,
+        server_tool_uses=demand.server_tool_uses,
+        n=request.n,
+        most_output_tokens=model.max_output_tokens,
+        caller_max_tokens=request.max_tokens,
+        thinking_budget=thinking_budget,
+    )
+
+
+def read_session_id(call: Call, request: Request) -> str:
+    """The session that keeps a call on one route: from any of the headers clients use, else the cache key."""
+    for name in headers.SESSION_HEADERS:
+        value = call.headers.get(name)
+        if value:
+            text = value.decode("latin-1")[:MAX_SESSION_ID_LENGTH]
+            return text if text.isprintable() else ""
+    return (request.cache_key or "")[:MAX_SESSION_ID_LENGTH]
+
+
+def ask_capacity(permit: Permit) -> Ask:
+    """What the governor is asked for."""
+    key, model = permit.key, permit.model
+    model_limit = key.model_limits.get(model.model_id)
+    return Ask(
+        account_id=key.account_id,
+        key_id=key.key_id,
+        model_id=model.model_id,
+        capacity=model.capacity,
+        account_rpm=permit.account.rpm_limit,
+        key_rpm=key.rpm_limit,
+        key_model_rpm=model_limit.rpm_limit if model_limit is not None else None,
+        tokens=permit.worth.expected_tokens,
+        images=permit.request.n if model.max_output_tokens is None or permit.request.makes_images else 0,
+    )
+
+
+def guards_of(permit: Permit) -> tuple[Guard, ...]:
+    """Every limit that the hold must fit, beside the balance."""
+    key, model_id = permit.key, permit.model.model_id
+    guards = []
+    scope = f"key:{key.key_id}"
+    if key.limit_micro is not None:
+        guards.append(Guard(scope, LIFETIME, key.limit_micro, "key_limit_exhausted"))
+    model_limit = key.model_limits.get(model_id)
+    if model_limit is not None and model_limit.limit_micro is not None:
+        guards.append(Guard(f"{scope}:{model_id}", LIFETIME, model_limit.limit_micro, "key_model_limit_exhausted"))
+    if key.daily_budget_micro is not None:
+        guards.append(Guard(scope, DAILY, key.daily_budget_micro, "key_budget_exhausted"))
+    if key.hourly_budget_micro is not None:
+        guards.append(Guard(scope, HOURLY, key.hourly_budget_micro, "key_budget_exhausted"))
+    if permit.account.daily_budget_micro is not None:
+        guards.append(Guard("account", DAILY, permit.account.daily_budget_micro, "account_budget_exhausted"))
+    return tuple(guards)
+
+
+def _wrong_dialect(model: ModelSnapshot, routes: list[RouteSnapshot]) -> GatewayError:
+    spoken = {dialect for route in routes for dialect in route.dialects}
+    if not routes:
+        return GatewayError("upstream_overloaded", f"{model.model_id} has no enabled upstream right now.")
+    endpoints = [dialect.endpoint for name, dialect in DIALECTS.items() if name in spoken]
+    return InvalidRequest(
+        f"{model.model_id} is not served on this endpoint. Call it on: {', '.join(endpoints)}.", param="model"
+    )
+
+
+def fits(permit: Permit) -> int:
+    """The least that a hold must grant: the caller's own reading of "worth starting" where it asked for strictness."""
+    return permit.worth.wanted_micro if permit.is_strict else permit.worth.least_micro

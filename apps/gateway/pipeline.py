@@ -1,0 +1,189 @@
+"""The whole life of a managed request: identify, permit, admit, hold, forward, meter, settle, respond."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from typing import Final
+
+from apps.core import clock
+from apps.core.errors import GatewayError
+from apps.dialects.protocol import Dialect
+from apps.gateway import log, respond
+from apps.gateway.call import Call, Receive, Send
+from apps.gateway.forward import Forwarded, forward, transport_failure
+from apps.gateway.guard import BodyRefused, check_length, read_body
+from apps.gateway.identify import identify, read_client
+from apps.gateway.metering import estimate
+from apps.gateway.permit import Permit, ask_capacity, fits, guards_of, permit
+from apps.gateway.relay import relay
+from apps.gateway.running import Running, release, reply_headers, settle
+from apps.gateway.stores import Stores
+from apps.governor.store.protocol import Admission
+from apps.keys.rules import KeySnapshot
+from apps.ledger.operations import Hold, HoldRefused
+from apps.upstreams.rules import UpstreamFailed
+from apps.upstreams.transport.protocol import TransportError
+from apps.usage.record import Record
+
+logger = logging.getLogger(__name__)
+
+MAX_REPLY_BYTES: Final = 67_108_864
+ONE_HOUR_WRITE: Final = b'"1h"'
+"""Where this is nowhere in a body, no cache write can live for an hour."""
+
+
+async def serve(call: Call, dialect: Dialect, receive: Receive, send: Send, stores: Stores) -> None:
+    """Serve one managed request. Whatever goes wrong becomes one error in the caller's dialect.
+
+    Raises: GatewayError before anything was sent; CallerLeft, CallerGone where nobody is left to be told.
+    """
+    key = await identify(call, stores)
+    record: Record | None = None
+    try:
+        check_length(call)
+        body = await read_body(receive)
+        call.body_is_read = True
+        call.started = clock.monotonic()
+        request = dialect.parse(body)
+        client = read_client(call, trusted_proxies=stores.trusted_proxies)
+        record = log.open_record(call, key=key, request=request, dialect=dialect, client=client)
+        permitted = permit(
+            call,
+            request,
+            key=key,
+            client=client,
+            dialect=dialect,
+            writes_1h=ONE_HOUR_WRITE in body,
+            stores=stores,
+        )
+        record.session_id = log.clean_session(permitted.session_id)
+        admission = await admit(permitted, receive, stores)
+    except GatewayError as error:
+        _log_refusal(call, key, record, error, dialect=dialect, stores=stores)
+        raise
+    tokens: int | None = None
+    try:
+        record.queue_ms = admission.queue_ms
+        try:
+            running = await pay(call, permitted, admission, record, stores)
+        except GatewayError as error:
+            _log_refusal(call, key, record, error, dialect=dialect, stores=stores)
+            raise
+        tokens = await answer(running, receive, send, stores)
+    finally:
+        stores.governor.finish(admission, tokens=tokens)
+
+
+async def admit(permitted: Permit, receive: Receive, stores: Stores) -> Admission:
+    """Wait for a place on the model's path. Raises: Shed, CallerGone."""
+    return await stores.governor.admit(ask_capacity(permitted), gone=_Hangup(receive))
+
+
+class _Hangup:
+    """Completes when the caller hangs up; listens only if somebody waits for it: most calls never queue."""
+
+    __slots__ = ("_receive",)
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+
+    def __await__(self):  # type: ignore[no-untyped-def]  # a generator of the event loop's making
+        return self._receive().__await__()
+
+
+async def pay(call: Call, permitted: Permit, admission: Admission, record: Record, stores: Stores) -> Running:
+    """Hold the credits that the call may cost. Raises: HoldRefused, LedgerUnavailable."""
+    worth = permitted.worth
+    asked = Hold(
+        request_id=call.request_id,
+        account_id=permitted.key.account_id,
+        key_id=permitted.key.key_id,
+        model_id=permitted.model.model_id,
+        process_id=stores.ledger.process_id,
+        wanted_micro=worth.wanted_micro,
+        least_micro=fits(permitted),
+        guards=guards_of(permitted),
+    )
+    try:
+        grant = await stores.ledger.hold(asked)
+    except HoldRefused as refusal:
+        if refusal.facts is not None and refusal.facts.available is not None and worth.output_price:
+            largest = worth.max_tokens(refusal.facts.available)
+            refusal.facts = dataclasses.replace(refusal.facts, max_tokens=largest)
+        raise
+    record.held_micro = grant.amount_micro
+    record.price_version_id = permitted.model.price.version_id
+    lowered = worth.max_tokens(grant.amount_micro) if grant.amount_micro < worth.wanted_micro else None
+    return Running(call, permitted, admission, grant, record, lowered)
+
+
+async def answer(running: Running, receive: Receive, send: Send, stores: Stores) -> int:
+    """Forward a paid call and bring its answer back, billed; return the tokens it used. A call that fails gives its
+    hold back.
+
+    Raises: GatewayError, where nothing was sent yet.
+    """
+    try:
+        forwarded = await forward(running.call, running.permit, max_tokens=running.max_tokens, stores=stores)
+        try:
+            if running.permit.request.is_stream:
+                return await relay(running, forwarded, receive, send, stores)
+            return await reply_whole(running, forwarded, send, stores)
+        finally:
+            forwarded.reply.close()
+    except GatewayError as error:
+        release(running, error, stores)
+        raise
+    except BaseException:
+        release(running, GatewayError("internal_error", "The gateway was stopped or failed."), stores)
+        raise
+
+
+async def reply_whole(running: Running, forwarded: Forwarded, send: Send, stores: Stores) -> int:
+    """Read a plain reply, settle it, and send it with its bill."""
+    dialect, route, permitted = running.permit.dialect, forwarded.route, running.permit
+    try:
+        body = await forwarded.reply.read(MAX_REPLY_BYTES)
+        facts = dialect.read_reply(body)
+    except (TransportError, ValueError) as error:
+        stores.governor.report(route.key, ok=False, began_at=forwarded.began_at)
+        if isinstance(error, TransportError):
+            raise transport_failure(error) from error
+        raise UpstreamFailed("upstream_error", "The upstream's reply could not be read.") from error
+    running.record.latency_ms = log.milliseconds(clock.monotonic() - running.call.started)
+    running.record.first_byte_ms = running.record.latency_ms
+    stores.governor.report(route.key, ok=facts.failure is None, began_at=forwarded.began_at)
+    log.note_route(running.record, forwarded)
+    if facts.failure is not None:
+        raise UpstreamFailed("upstream_error", facts.failure)
+    usage = facts.usage if facts.usage is not None else estimate(running.permit, output_bytes=facts.output_bytes)
+    is_estimated = facts.usage is None
+    receipt = await settle(running, usage, status="succeeded", is_estimated=is_estimated, stores=stores)
+    model_id = permitted.model.model_id
+    rendered = dialect.render_reply(
+        body,
+        model_id=None if route.exposes_model else model_id,
+        hypereal=respond.hypereal_block(model_id, receipt, is_estimated=is_estimated),
+    )
+    await respond.send_reply(
+        send, status=200, head=[respond.JSON, *reply_headers(running, forwarded, stores)], body=rendered
+    )
+    return usage.total
+
+
+def _log_refusal(
+    call: Call,
+    key: KeySnapshot,
+    record: Record | None,
+    error: GatewayError,
+    *,
+    dialect: Dialect,
+    stores: Stores,
+) -> None:
+    if isinstance(error, BodyRefused):
+        return
+    if record is None:
+        record = log.open_record(call, key=key, request=None, dialect=dialect, client=None)
+    log.note_failure(record, error, status="refused", anthropic=call.is_anthropic)
+    stores.refusals.add(record, now_s=clock.monotonic(), ledger=stores.ledger)

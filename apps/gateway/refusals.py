@@ -1,0 +1,37 @@
+"""Refusals in the usage log: enough to explain them, few enough to cost nothing."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from apps.ledger.committer import Committer
+from apps.ledger.operations import Release
+from apps.usage.record import Record
+
+REFUSALS_KEPT: Final = 10
+REFUSAL_WINDOW_S: Final = 10.0
+MAX_KEYS_WATCHED: Final = 10_000
+
+
+class RefusalLog:
+    """Writes a key's refusals down, but at most ten in ten seconds: a client that loops costs no database write.
+
+    The rest are counted in `dropped`.
+    """
+
+    def __init__(self) -> None:
+        self.dropped = 0
+        self._recent: dict[object, deque[float]] = {}
+
+    def add(self, record: Record, *, now_s: float, ledger: Committer) -> None:
+        recent = self._recent.get(record.key_id)
+        if recent is None:
+            if len(self._recent) >= MAX_KEYS_WATCHED:
+                self._recent.pop(next(iter(self._recent)))
+            recent = self._recent[record.key_id] = deque(maxlen=REFUSALS_KEPT)
+        if len(recent) == REFUSALS_KEPT and now_s - recent[0] < REFUSAL_WINDOW_S:
+            self.dropped += 1
+            return
+        recent.append(now_s)
+        ledger.record(Release(record.request_id, record.account_id, record))

@@ -1,0 +1,250 @@
+"""A stream on its way: event by event to the caller, its end withheld until the bill is durable.
+
+The relay runs in the call's own task and owns the upstream's stream. A caller that hangs up does not end it: the
+stream is read on within bounds for its usage, then billed. Deadlines are one timer per stream, not one per chunk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from apps.core import clock
+from apps.core.errors import GatewayError
+from apps.core.tokens import TokenUsage
+from apps.dialects.protocol import StreamRelay, StreamState
+from apps.gateway import log, respond
+from apps.gateway.call import Message, Receive, Send
+from apps.gateway.forward import Forwarded, transport_failure
+from apps.gateway.metering import estimate
+from apps.gateway.running import Running, release, reply_headers, settle
+from apps.gateway.stores import Stores
+from apps.ledger.committer import LedgerUnavailable
+from apps.upstreams.rules import UpstreamFailed
+from apps.upstreams.transport.protocol import TransportError
+
+DRAIN_S: Final = 5.0
+DRAIN_BYTES: Final = 262_144
+MAX_DRAINS: Final = 32
+"""Bounds within which a stream is read on after its caller left (SPEC 2.3)."""
+READER_STUCK_S: Final = 60.0
+"""A caller that takes nothing for this long has abandoned its call."""
+TICK_S: Final = 1.0
+
+
+class Watch:
+    """The deadlines of one stream. Past one, the relay's task is cancelled and `reason` says why."""
+
+    def __init__(self, *, idle_s: float, total_s: float) -> None:
+        self.reason = ""
+        self._task = asyncio.current_task()
+        self._loop = asyncio.get_running_loop()
+        self._idle_s = idle_s
+        self._ends_at = clock.monotonic() + total_s
+        self._since = clock.monotonic()
+        self._is_sending = False
+        self._drain_ends_at: float | None = None
+        self.waited_for_caller_s = 0.0
+        """How long the relay stood still because the caller did not read."""
+        self._timer = self._loop.call_later(TICK_S, self._tick)
+
+    def read(self) -> None:
+        """The upstream sent something, or the caller took something: now it is the upstream's turn."""
+        now = clock.monotonic()
+        if self._is_sending:
+            self.waited_for_caller_s += now - self._since
+            self._is_sending = False
+        self._since = now
+
+    def sending(self) -> None:
+        """Now it is the caller's turn to take what we send."""
+        self._since = clock.monotonic()
+        self._is_sending = True
+
+    def drain(self) -> None:
+        """The caller left: the upstream has a few seconds more."""
+        if self._drain_ends_at is None:
+            self._drain_ends_at = clock.monotonic() + DRAIN_S
+
+    def stop(self) -> None:
+        self._timer.cancel()
+
+    def _tick(self) -> None:
+        self._timer = self._loop.call_later(TICK_S, self._tick)
+        now = clock.monotonic()
+        if self._drain_ends_at is not None and now >= self._drain_ends_at:
+            self._end("drained")
+        elif self._is_sending and now - self._since > READER_STUCK_S:
+            self._end("stuck")
+        elif not self._is_sending and now - self._since > self._idle_s:
+            self._end("idle")
+        elif now > self._ends_at:
+            self._end("total")
+
+    def _end(self, reason: str) -> None:
+        if not self.reason and self._task is not None:
+            self.reason = reason
+            self._timer.cancel()
+            self._task.cancel()
+
+
+async def relay(running: Running, forwarded: Forwarded, receive: Receive, send: Send, stores: Stores) -> int:
+    """Relay a stream, settle it, and send its withheld end with the bill; return the tokens it used.
+
+    Raises: GatewayError, where the call failed before anything was sent.
+    """
+    permit, route = running.permit, forwarded.route
+    machine = permit.dialect.relay(permit.request, model_id=None if route.exposes_model else permit.model.model_id)
+    sender = _Sender(running, forwarded, send, stores)
+    log.note_route(running.record, forwarded)
+    gone = asyncio.ensure_future(receive())
+    watch = Watch(idle_s=route.idle_timeout_s, total_s=route.total_timeout_s)
+    try:
+        failure = await _read(forwarded, machine, sender, gone, watch, stores)
+    finally:
+        watch.stop()
+        is_gone = gone.done()
+        gone.cancel()
+    seconds = clock.monotonic() - running.call.started - watch.waited_for_caller_s
+    running.record.latency_ms = log.milliseconds(seconds)
+    is_abandoned = (is_gone and not machine.state.is_complete) or watch.reason in {"drained", "stuck"}
+    if failure is None and not machine.state.is_complete and not is_abandoned:
+        failure = UpstreamFailed("upstream_error", "The upstream broke off its reply.")
+    stores.governor.report(route.key, ok=failure is None, began_at=forwarded.began_at)
+    if failure is not None:
+        return await _fail(running, machine, sender, failure, stores)
+    usage, is_estimated = _usage(running, machine.state, is_abandoned=is_abandoned)
+    status = "abandoned" if is_abandoned else "succeeded"
+    try:
+        receipt = await settle(running, usage, status=status, is_estimated=is_estimated, stores=stores)
+    except LedgerUnavailable as error:
+        return await _fail(running, machine, sender, error, stores)
+    block = respond.hypereal_block(permit.model.model_id, receipt, is_estimated=is_estimated)
+    if not is_gone:
+        await sender.end(machine.finish(block))
+    return usage.total
+
+
+class _Sender:
+    """Sends the head with the first bytes, so that a call which fails before them can still be a plain error."""
+
+    def __init__(self, running: Running, forwarded: Forwarded, send: Send, stores: Stores) -> None:
+        self.has_begun = False
+        self._running = running
+        self._forwarded = forwarded
+        self._send = send
+        self._stores = stores
+
+    async def part(self, data: bytes) -> None:
+        if not self.has_begun:
+            await self._begin()
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def end(self, data: bytes) -> None:
+        if not self.has_begun:
+            await self._begin()
+        await self._send({"type": "http.response.body", "body": data})
+
+    async def _begin(self) -> None:
+        self.has_begun = True
+        record = self._running.record
+        record.first_byte_ms = log.milliseconds(clock.monotonic() - self._running.call.started)
+        head = [
+            respond.EVENT_STREAM,
+            respond.NO_CACHE,
+            respond.NO_BUFFERING,
+            *reply_headers(self._running, self._forwarded, self._stores),
+        ]
+        await self._send({"type": "http.response.start", "status": 200, "headers": head})
+
+
+class _Drain:
+    """How far a stream is read on after its caller left: so many bytes, so many streams per process."""
+
+    def __init__(self, stores: Stores) -> None:
+        self._stores = stores
+        self._bytes = 0
+        self._has_place = False
+
+    def allows(self, size: int) -> bool:
+        """Whether it is worth reading on, with `size` more bytes read."""
+        if not self._has_place:
+            if self._stores.draining >= MAX_DRAINS:
+                return False
+            self._stores.draining += 1
+            self._has_place = True
+        self._bytes += size
+        return self._bytes <= DRAIN_BYTES
+
+    def end(self) -> None:
+        if self._has_place:
+            self._stores.draining -= 1
+
+
+async def _read(
+    forwarded: Forwarded,
+    machine: StreamRelay,
+    sender: _Sender,
+    gone: asyncio.Future[Message],
+    watch: Watch,
+    stores: Stores,
+) -> GatewayError | None:
+    """Feed the machine until the stream is complete, fails, or is not worth reading on; return what failed."""
+    state = machine.state
+    drain = _Drain(stores)
+    gone.add_done_callback(lambda _: watch.drain())
+    try:
+        async for data in forwarded.reply.chunks():
+            watch.read()
+            out = machine.feed(data)
+            if state.failure is not None:
+                return _stream_failure(state)
+            if not gone.done():
+                if out:
+                    watch.sending()
+                    await sender.part(out)
+                    watch.read()
+            elif not state.is_complete and not drain.allows(len(data)):
+                watch.reason = "drained"
+                return None
+            if state.is_complete:
+                return None
+    except TransportError as error:
+        return transport_failure(error)
+    except asyncio.CancelledError:
+        return _deadline(watch)
+    finally:
+        drain.end()
+    return None
+
+
+def _deadline(watch: Watch) -> GatewayError | None:
+    """The relay was cancelled: by its watch, which says why, or by a server that stops."""
+    task = asyncio.current_task()
+    if not watch.reason or task is None:
+        raise asyncio.CancelledError
+    task.uncancel()
+    if watch.reason in {"idle", "total"}:
+        return UpstreamFailed("upstream_timeout", "The upstream did not answer in time.")
+    return None
+
+
+def _stream_failure(state: StreamState) -> UpstreamFailed:
+    code = "upstream_overloaded" if state.failure_is_overload else "upstream_error"
+    return UpstreamFailed(code, state.failure or "The upstream failed.")
+
+
+def _usage(running: Running, state: StreamState, *, is_abandoned: bool) -> tuple[TokenUsage, bool]:
+    """What to charge for, and whether it is an estimate: an upstream's final count always wins."""
+    if state.usage is not None and (state.is_complete or not is_abandoned):
+        return state.usage, False
+    return estimate(running.permit, output_bytes=state.output_bytes, reported=state.usage), True
+
+
+async def _fail(running: Running, machine: StreamRelay, sender: _Sender, failure: GatewayError, stores: Stores) -> int:
+    """The call failed: nothing is charged. Before the first byte that is a plain error, after it an error event."""
+    if not sender.has_begun:
+        raise failure
+    release(running, failure, stores)
+    await sender.end(machine.fail(failure, request_id=running.call.request_name))
+    return 0

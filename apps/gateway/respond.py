@@ -1,0 +1,76 @@
+"""What the caller gets: headers with true figures, the `hypereal` block, errors in its own dialect."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from apps.core import headers
+from apps.core.errors import GatewayError
+from apps.core.money import json_amount
+from apps.dialects.errors import render_error
+from apps.gateway.call import Call, Send
+from apps.governor.store.protocol import Admission, Governor
+from apps.ledger.operations import Settled
+
+Header = tuple[bytes, bytes]
+
+JSON: Final = (b"content-type", b"application/json")
+EVENT_STREAM: Final = (b"content-type", b"text/event-stream; charset=utf-8")
+NO_CACHE: Final = (b"cache-control", b"no-cache")
+NO_BUFFERING: Final = (b"x-accel-buffering", b"no")
+CLOSE: Final = (b"connection", b"close")
+
+
+def governor_headers(admission: Admission, governor: Governor, *, route_key: str) -> list[Header]:
+    """The governor's figures as they were when the call was admitted."""
+    capacity = admission.ask.capacity
+    shown: list[Header] = [
+        (headers.GOVERNOR, governor.mode.encode()),
+        (headers.MODEL_CONCURRENCY_LIMIT, b"%d" % capacity.concurrency),
+        (headers.MODEL_CONCURRENCY_REMAINING, b"%d" % admission.concurrency_remaining),
+        (headers.MODEL_RPM_LIMIT, b"%d" % capacity.rpm),
+        (headers.MODEL_RPM_REMAINING, b"%d" % admission.rpm_remaining),
+        (headers.CAPACITY_REQUESTS_REMAINING, b"%d" % admission.account_remaining),
+        (headers.CIRCUIT, governor.circuit(route_key).encode()),
+    ]
+    if capacity.ipm is not None and admission.ipm_remaining is not None:
+        shown.append((headers.IMAGE_IPM_LIMIT, b"%d" % capacity.ipm))
+        shown.append((headers.IMAGE_IPM_REMAINING, b"%d" % admission.ipm_remaining))
+    return shown
+
+
+def request_headers(call: Call) -> list[Header]:
+    """The request id, under both names that clients look for."""
+    name = call.request_name.encode()
+    return [(headers.X_REQUEST_ID, name), (headers.REQUEST_ID, name)]
+
+
+def hypereal_block(model_id: str, receipt: Settled, *, is_estimated: bool) -> bytes:
+    """The `hypereal` object: what the call cost, and the balance before and after that entry."""
+    marks = b',"estimated":true' if is_estimated else b""
+    if receipt.absorbed_micro:
+        marks += b',"absorbed":%s' % json_amount(receipt.absorbed_micro).encode()
+    return b'{"billing":{"model":"%s","credits_charged":%s,"balance_before":%s,"balance_after":%s%s}}' % (
+        model_id.encode(),
+        json_amount(receipt.charge_micro).encode(),
+        json_amount(receipt.balance_before_micro).encode(),
+        json_amount(receipt.balance_after_micro).encode(),
+        marks,
+    )
+
+
+async def send_reply(send: Send, *, status: int, head: list[Header], body: bytes) -> None:
+    head.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": status, "headers": head})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def send_error(
+    send: Send, call: Call, error: GatewayError, *, extra: list[Header] | None = None, more: bool = False
+) -> None:
+    """Send an error in the caller's dialect. `more`: the caller is still sending; the end of the reply follows."""
+    rendered = render_error(error, anthropic=call.is_anthropic, request_id=call.request_name)
+    head = [*rendered.headers, *(extra or ()), (b"content-length", b"%d" % len(rendered.body))]
+    await send({"type": "http.response.start", "status": rendered.status, "headers": head})
+    body = b"" if call.method == "HEAD" else rendered.body
+    await send({"type": "http.response.body", "body": body, "more_body": more})

@@ -1,0 +1,70 @@
+"""A call that was admitted and paid for, and the three ways it ends: settled, released, or shown to its caller."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from apps.catalog.pricing import quote
+from apps.core import clock, headers
+from apps.core.errors import GatewayError
+from apps.core.tokens import TokenUsage
+from apps.gateway import log, respond
+from apps.gateway.call import Call
+from apps.gateway.forward import Forwarded
+from apps.gateway.permit import Permit
+from apps.gateway.stores import Stores
+from apps.governor.store.protocol import Admission
+from apps.ledger.operations import Granted, Release, Settle, Settled
+from apps.usage.record import Record
+
+
+@dataclass(slots=True)
+class Running:
+    """A call that was admitted and paid for: what relay, settlement and release need."""
+
+    call: Call
+    permit: Permit
+    admission: Admission
+    grant: Granted
+    record: Record
+    max_tokens: int | None
+    """What `max_tokens` was lowered to; None: it was not."""
+
+
+async def settle(running: Running, usage: TokenUsage, *, status: str, is_estimated: bool, stores: Stores) -> Settled:
+    """Charge a call for what it used; durable when this returns. Raises: LedgerUnavailable."""
+    record = running.record
+    record.status = status
+    record.http_status = 200
+    record.is_estimated = is_estimated
+    record.use(usage)
+    return await stores.ledger.settle(
+        Settle(
+            request_id=running.call.request_id,
+            account_id=running.permit.key.account_id,
+            charge_micro=quote(running.permit.model.price, usage),
+            record=record,
+            windows=running.grant.windows,
+        )
+    )
+
+
+def release(running: Running, error: GatewayError, stores: Stores) -> None:
+    """Give the hold of a failed call back and log why; nothing waits for it."""
+    record = running.record
+    log.note_failure(record, error, status="failed", anthropic=running.call.is_anthropic)
+    record.latency_ms = log.milliseconds(clock.monotonic() - running.call.started)
+    stores.ledger.record(Release(running.call.request_id, running.permit.key.account_id, record, running.grant.windows))
+
+
+def reply_headers(running: Running, forwarded: Forwarded, stores: Stores) -> list[respond.Header]:
+    """Everything beside the content type that a successful reply carries."""
+    shown = [
+        *respond.request_headers(running.call),
+        *respond.governor_headers(running.admission, stores.governor, route_key=forwarded.route.key),
+    ]
+    if running.max_tokens is not None:
+        shown.append((headers.MAX_TOKENS, b"%d" % running.max_tokens))
+    if running.permit.request.adapted:
+        shown.append((headers.ADAPTED, ", ".join(running.permit.request.adapted).encode("latin-1", "replace")))
+    return shown

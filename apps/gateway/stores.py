@@ -1,0 +1,81 @@
+"""Everything the hot path reaches, in one place: made by the wiring, handed to every call."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Final
+
+from apps.accounts.cache import AccountCache, SnapshotCache, refresh
+from apps.catalog.cache import CatalogCache
+from apps.core import clock
+from apps.gateway.refusals import RefusalLog
+from apps.governor.store.protocol import Governor
+from apps.keys.cache import KeyCache
+from apps.keys.rules import Network
+from apps.ledger.committer import Committer
+from apps.upstreams.cache import RouteCache
+from apps.upstreams.transport.protocol import Transport
+
+POLL_S: Final = 0.5
+LOOK_AGAIN_S: Final = 0.1
+"""An unknown key makes us look at the database at most this often, however many strangers knock."""
+
+
+@dataclass(slots=True)
+class Stores:
+    """Snapshots, capacity, money and upstreams of one process."""
+
+    keys: KeyCache
+    accounts: AccountCache
+    catalog: CatalogCache
+    routes: RouteCache
+    governor: Governor
+    ledger: Committer
+    transport: Transport
+    key_pepper: str
+    trusted_proxies: tuple[Network, ...] = ()
+    close_connections: Callable[[], None] = lambda: None
+    draws: random.Random = field(default_factory=random.Random)
+    refusals: RefusalLog = field(default_factory=RefusalLog)
+    draining: int = 0
+    """Streams that are read on after their caller left."""
+    _thread: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(max_workers=1, thread_name_prefix="snapshots")
+    )
+    _looked_at: float = -1.0
+    _next_look: asyncio.Task[None] | None = None
+    """A look that has not begun yet, so that it will see what is committed now."""
+
+    @property
+    def caches(self) -> list[SnapshotCache]:
+        # Routes and accounts before keys: whoever sees a key sees what it belongs to.
+        return [self.catalog, self.routes, self.accounts, self.keys]
+
+    async def look(self) -> None:
+        """Bring the snapshots up to date, in a thread."""
+        self._looked_at = clock.monotonic()
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._refresh)
+
+    def _refresh(self) -> None:
+        try:
+            refresh(self.caches)
+        finally:
+            self.close_connections()
+
+    async def look_again(self) -> None:
+        """See what was committed before this call: everybody who asks meanwhile shares one look."""
+        if self._next_look is None:
+            self._next_look = asyncio.create_task(self._look_soon())
+        await asyncio.shield(self._next_look)
+
+    async def _look_soon(self) -> None:
+        await asyncio.sleep(self._looked_at + LOOK_AGAIN_S - clock.monotonic())
+        self._next_look = None
+        await self.look()
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=True)

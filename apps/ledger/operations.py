@@ -1,0 +1,245 @@
+"""What can be done to money, and what comes of it: plain values that queue up, commit in batches, may be repeated."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from apps.core.errors import GatewayError, LimitFacts
+from apps.usage.record import Record
+
+
+class HoldRefused(GatewayError):
+    """The hold does not fit: 402 where money or a budget is short, 429 where open holds kept it for too long,
+    403 where the key or its account was stopped meanwhile."""
+
+    def __init__(self, code: str, message: str, *, facts: LimitFacts | None = None) -> None:
+        super().__init__(code, message, facts=facts)
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """One limit that a hold must fit: how much `scope` may spend per `period`, and the code of a refusal."""
+
+    scope: str
+    period: str
+    limit_micro: int
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeldWindow:
+    """A budget window that a hold counts in, with the limit it was held against."""
+
+    scope: str
+    period: str
+    starts_at: datetime
+    limit_micro: int
+
+
+@dataclass(slots=True)
+class Hold:
+    """Set credits aside before a call. Outcome: Granted, or HoldRefused, or Waiting."""
+
+    request_id: uuid.UUID
+    account_id: uuid.UUID
+    key_id: uuid.UUID
+    model_id: str
+    process_id: uuid.UUID
+    wanted_micro: int
+    least_micro: int
+    guards: tuple[Guard, ...] = ()
+
+
+@dataclass(slots=True)
+class Settle:
+    """Turn a hold into a charge and write the usage record. Outcome: Settled."""
+
+    request_id: uuid.UUID
+    account_id: uuid.UUID
+    charge_micro: int
+    """The quote: price x usage. What of it exceeds hold and budgets is absorbed."""
+    record: Record
+    windows: tuple[HeldWindow, ...] = ()
+
+
+@dataclass(slots=True)
+class Release:
+    """Give a hold back, charging nothing, and write the usage record. Outcome: Released."""
+
+    request_id: uuid.UUID
+    account_id: uuid.UUID
+    record: Record | None
+    windows: tuple[HeldWindow, ...] = ()
+
+
+@dataclass(slots=True)
+class Expire:
+    """Give back the hold of a process that is gone, leaving a tombstone. Outcome: Released."""
+
+    request_id: uuid.UUID
+    account_id: uuid.UUID
+    windows: tuple[HeldWindow, ...] = ()
+
+
+@dataclass(slots=True)
+class Move:
+    """Move money that no hold announced: a top-up, a grant, a correction. Outcome: Moved, or MoveRefused."""
+
+    operation_id: uuid.UUID
+    account_id: uuid.UUID
+    kind: str
+    debit: str
+    credit: str
+    amount_micro: int
+    reference: str = ""
+    reason: str = ""
+    actor: str = ""
+
+
+Operation = Hold | Settle | Release | Expire | Move
+
+
+class MoveRefused(Exception):
+    """The movement cannot be made: it would take the balance below zero or below what is held."""
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    amount_micro: int
+    windows: tuple[HeldWindow, ...] = ()
+    now: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Only open holds stand in the way: ask again when one ends. `refusal` says what to tell a caller who waited
+    too long."""
+
+    refusal: HoldRefused
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    charge_micro: int
+    balance_before_micro: int
+    balance_after_micro: int
+    absorbed_micro: int = 0
+    is_repeated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    was_open: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    entry_id: uuid.UUID
+    balance_before_micro: int
+    balance_after_micro: int
+    is_repeated: bool = False
+    amount_micro: int = 0
+
+
+Outcome = Granted | Waiting | Settled | Released | Moved | HoldRefused | MoveRefused
+
+
+@dataclass(frozen=True, slots=True)
+class NewEntry:
+    """A row of `ledger_entry`."""
+
+    id: uuid.UUID
+    account_id: uuid.UUID
+    seq: int
+    operation_id: uuid.UUID
+    kind: str
+    debit: str
+    credit: str
+    amount_micro: int
+    balance_before_micro: int
+    balance_after_micro: int
+    reference: str
+    reason: str
+    actor: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NewHold:
+    """A row of `ledger_hold`."""
+
+    request_id: uuid.UUID
+    account_id: uuid.UUID
+    key_id: uuid.UUID
+    model_id: str
+    process_id: uuid.UUID
+    amount_micro: int
+    windows: tuple[HeldWindow, ...]
+    created_at: datetime
+
+
+@dataclass(slots=True)
+class BalanceState:
+    balance_micro: int
+    held_micro: int
+    seq: int
+
+
+@dataclass(slots=True)
+class WindowState:
+    spent_micro: int = 0
+    held_micro: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HoldState:
+    amount_micro: int
+    is_open: bool
+    windows: tuple[HeldWindow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyState:
+    is_suspended: bool
+    is_frozen: bool
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class EntryState:
+    id: uuid.UUID
+    amount_micro: int
+    balance_before_micro: int
+    balance_after_micro: int
+
+
+WindowKey = tuple[uuid.UUID, str, str, datetime]
+"""account, scope, period, start"""
+
+
+@dataclass(slots=True)
+class State:
+    """What a store read under the accounts' locks. `decide` changes balances and windows in place."""
+
+    now: datetime
+    balances: dict[uuid.UUID, BalanceState]
+    holds: dict[uuid.UUID, HoldState] = field(default_factory=dict)
+    windows: dict[WindowKey, WindowState] = field(default_factory=dict)
+    keys: dict[uuid.UUID, KeyState] = field(default_factory=dict)
+    entries: dict[tuple[uuid.UUID, str], EntryState] = field(default_factory=dict)
+    """Entries that already exist, by operation and kind: only read where an operation may be a repeat."""
+
+
+@dataclass(slots=True)
+class Writes:
+    """What a store has to write, all of it or nothing."""
+
+    balances: set[uuid.UUID] = field(default_factory=set)
+    windows: set[WindowKey] = field(default_factory=set)
+    new_holds: list[NewHold] = field(default_factory=list)
+    ended_holds: list[uuid.UUID] = field(default_factory=list)
+    expired_holds: list[uuid.UUID] = field(default_factory=list)
+    entries: list[NewEntry] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)

@@ -1,0 +1,363 @@
+"""The one truth about money: from what was read under the locks to what is written. Pure; the same for every store.
+
+Amounts are microcredits. `available = balance - held`; no operation here ever makes it negative.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from apps.core.errors import LimitFacts
+from apps.core.ids import new_id
+from apps.core.money import Credits
+from apps.ledger.operations import (
+    BalanceState,
+    EntryState,
+    Expire,
+    Granted,
+    HeldWindow,
+    Hold,
+    HoldRefused,
+    HoldState,
+    Move,
+    Moved,
+    MoveRefused,
+    NewEntry,
+    NewHold,
+    Operation,
+    Outcome,
+    Release,
+    Released,
+    Settle,
+    Settled,
+    State,
+    Waiting,
+    WindowState,
+    Writes,
+)
+
+CUSTOMER: Final = "customer"
+REVENUE: Final = "house:revenue"
+CASH: Final = "house:cash"
+PROMOTION: Final = "house:promotion"
+ABSORPTION: Final = "house:absorbed"
+ADJUSTMENT: Final = "house:adjustment"
+
+LIFETIME: Final = "lifetime"
+DAILY: Final = "daily"
+HOURLY: Final = "hourly"
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+GRANT_SHARE: Final = 4
+"""A hold takes at most this fraction of what is usable beyond its least: many agents share one balance."""
+
+
+def window_start(period: str, now: datetime) -> datetime:
+    """When the window that `now` falls in began, in UTC."""
+    if period == HOURLY:
+        return now.replace(minute=0, second=0, microsecond=0)
+    if period == DAILY:
+        return now.replace(hour=0, minute=0, second=0, microsecond=0)
+    return EPOCH
+
+
+def window_end(period: str, starts_at: datetime) -> datetime | None:
+    """When the window turns; None for a lifetime."""
+    if period == HOURLY:
+        return starts_at + timedelta(hours=1)
+    if period == DAILY:
+        return starts_at + timedelta(days=1)
+    return None
+
+
+def decide(state: State, operations: Sequence[Operation]) -> tuple[list[Outcome], Writes]:
+    """Decide a batch: one outcome per operation, in order. Whatever gives money back goes before what asks for it."""
+    writes = Writes()
+    outcomes: list[Outcome | None] = [None] * len(operations)
+    for index, operation in enumerate(operations):
+        if not isinstance(operation, Hold):
+            outcomes[index] = _decide_return(state, writes, operation)
+    for index, operation in enumerate(operations):
+        if isinstance(operation, Hold):
+            outcomes[index] = hold(state, writes, operation)
+    return [outcome for outcome in outcomes if outcome is not None], writes
+
+
+def _decide_return(state: State, writes: Writes, operation: Settle | Release | Expire | Move) -> Outcome:
+    if isinstance(operation, Settle):
+        return settle(state, writes, operation)
+    if isinstance(operation, Move):
+        return move(state, writes, operation)
+    return release(state, writes, operation)
+
+
+def hold(state: State, writes: Writes, asked: Hold) -> Outcome:
+    """Grant `min(wanted, usable, max(least, usable / 4))`, usable being the least of what is available and what each
+    budget window leaves; or say why not even `least` fits."""
+    known = state.holds.get(asked.request_id)
+    if known is not None and known.is_open:
+        return Granted(known.amount_micro, known.windows, state.now)
+    stopped = _refuse_stopped(state, asked)
+    if stopped is not None:
+        return stopped
+    balance = state.balances.get(asked.account_id)
+    if balance is None:
+        balance = BalanceState(0, 0, 0)
+    windows = tuple(
+        HeldWindow(guard.scope, guard.period, window_start(guard.period, state.now), guard.limit_micro)
+        for guard in asked.guards
+    )
+    rooms = [_window(state, asked.account_id, window) for window in windows]
+    usable = balance.balance_micro - balance.held_micro
+    for window, room in zip(windows, rooms, strict=True):
+        usable = min(usable, window.limit_micro - room.spent_micro - room.held_micro)
+    if asked.least_micro > usable:
+        return _refuse_hold(asked, balance, windows, rooms, usable)
+    granted = min(asked.wanted_micro, usable, max(asked.least_micro, usable // GRANT_SHARE))
+    if granted:
+        balance.held_micro += granted
+        writes.balances.add(asked.account_id)
+        for window, room in zip(windows, rooms, strict=True):
+            room.held_micro += granted
+            writes.windows.add((asked.account_id, window.scope, window.period, window.starts_at))
+    writes.new_holds.append(
+        NewHold(
+            request_id=asked.request_id,
+            account_id=asked.account_id,
+            key_id=asked.key_id,
+            model_id=asked.model_id,
+            process_id=asked.process_id,
+            amount_micro=granted,
+            windows=windows,
+            created_at=state.now,
+        )
+    )
+    state.holds[asked.request_id] = HoldState(granted, True, windows)
+    return Granted(granted, windows, state.now)
+
+
+def settle(state: State, writes: Writes, asked: Settle) -> Settled:
+    """Charge `min(quote, hold + usable)` and absorb the rest; a hold that expired meanwhile is taken again here."""
+    done = state.entries.get((asked.request_id, "charge"))
+    absorbed_before = state.entries.get((asked.request_id, "absorbed"))
+    if done is not None or absorbed_before is not None:
+        return _settled_before(done, absorbed_before)
+    balance = state.balances[asked.account_id]
+    windows = _end_hold(state, writes, asked)
+    usable = balance.balance_micro - balance.held_micro
+    for window in windows:
+        room = _window(state, asked.account_id, window)
+        usable = min(usable, window.limit_micro - room.spent_micro - room.held_micro)
+    charge = min(asked.charge_micro, max(0, usable))
+    absorbed = asked.charge_micro - charge
+    record = asked.record
+    record.charge_micro = charge
+    record.absorbed_micro = absorbed
+    writes.records.append(record)
+    before = balance.balance_micro
+    if charge:
+        _enter(state, writes, asked.account_id, asked.request_id, "charge", CUSTOMER, REVENUE, charge)
+        for window in windows:
+            room = _window(state, asked.account_id, window)
+            room.spent_micro += charge
+            writes.windows.add((asked.account_id, window.scope, window.period, window.starts_at))
+    if absorbed:
+        _enter(
+            state,
+            writes,
+            asked.account_id,
+            asked.request_id,
+            "absorbed",
+            ABSORPTION,
+            REVENUE,
+            absorbed,
+            reason="the call cost more than its hold and what else was usable",
+        )
+    return Settled(charge, before, balance.balance_micro, absorbed)
+
+
+def _settled_before(charge: EntryState | None, absorbed: EntryState | None) -> Settled:
+    first = charge or absorbed
+    assert first is not None
+    return Settled(
+        charge.amount_micro if charge else 0,
+        first.balance_before_micro,
+        first.balance_after_micro,
+        absorbed.amount_micro if absorbed else 0,
+        is_repeated=True,
+    )
+
+
+def release(state: State, writes: Writes, asked: Release | Expire) -> Released:
+    """Give a hold back. Doing it twice changes nothing."""
+    known = state.holds.get(asked.request_id)
+    was_open = known is not None and known.is_open
+    _end_hold(state, writes, asked)
+    if isinstance(asked, Release) and asked.record is not None:
+        writes.records.append(asked.record)
+    return Released(was_open)
+
+
+def move(state: State, writes: Writes, asked: Move) -> Moved | MoveRefused:
+    """Add one entry that no hold announced. What takes from the customer may take no more than is available."""
+    done = state.entries.get((asked.operation_id, asked.kind))
+    if done is not None:
+        return Moved(
+            done.id, done.balance_before_micro, done.balance_after_micro, is_repeated=True, amount_micro=done.amount_micro
+        )
+    balance = state.balances[asked.account_id]
+    available = balance.balance_micro - balance.held_micro
+    if asked.debit == CUSTOMER and asked.amount_micro > available:
+        return MoveRefused(
+            f"{Credits(asked.amount_micro)} credits are more than the {Credits(available)} that are available"
+        )
+    entry = _enter(
+        state,
+        writes,
+        asked.account_id,
+        asked.operation_id,
+        asked.kind,
+        asked.debit,
+        asked.credit,
+        asked.amount_micro,
+        reference=asked.reference,
+        reason=asked.reason,
+        actor=asked.actor,
+    )
+    return Moved(entry.id, entry.balance_before_micro, entry.balance_after_micro, amount_micro=entry.amount_micro)
+
+
+def _enter(
+    state: State,
+    writes: Writes,
+    account_id: uuid.UUID,
+    operation_id: uuid.UUID,
+    kind: str,
+    debit: str,
+    credit: str,
+    amount_micro: int,
+    *,
+    reference: str = "",
+    reason: str = "",
+    actor: str = "",
+) -> NewEntry:
+    balance = state.balances[account_id]
+    before = balance.balance_micro
+    balance.balance_micro += (credit == CUSTOMER) * amount_micro - (debit == CUSTOMER) * amount_micro
+    balance.seq += 1
+    entry = NewEntry(
+        id=new_id(),
+        account_id=account_id,
+        seq=balance.seq,
+        operation_id=operation_id,
+        kind=kind,
+        debit=debit,
+        credit=credit,
+        amount_micro=amount_micro,
+        balance_before_micro=before,
+        balance_after_micro=balance.balance_micro,
+        reference=reference,
+        reason=reason,
+        actor=actor,
+        created_at=state.now,
+    )
+    writes.entries.append(entry)
+    writes.balances.add(account_id)
+    return entry
+
+
+def _end_hold(state: State, writes: Writes, asked: Settle | Release | Expire) -> tuple[HeldWindow, ...]:
+    """Take a hold off its account and windows; return the windows it counted in, also where it had expired."""
+    known = state.holds.get(asked.request_id)
+    if known is None:
+        return asked.windows
+    if known.is_open:
+        if known.amount_micro:
+            state.balances[asked.account_id].held_micro -= known.amount_micro
+            writes.balances.add(asked.account_id)
+            for window in known.windows:
+                _window(state, asked.account_id, window).held_micro -= known.amount_micro
+                writes.windows.add((asked.account_id, window.scope, window.period, window.starts_at))
+        if isinstance(asked, Expire):
+            writes.expired_holds.append(asked.request_id)
+        else:
+            writes.ended_holds.append(asked.request_id)
+        state.holds[asked.request_id] = HoldState(known.amount_micro, False, known.windows)
+    return known.windows
+
+
+def _window(state: State, account_id: uuid.UUID, window: HeldWindow) -> WindowState:
+    key = (account_id, window.scope, window.period, window.starts_at)
+    found = state.windows.get(key)
+    if found is None:
+        found = state.windows[key] = WindowState()
+    return found
+
+
+def _refuse_stopped(state: State, asked: Hold) -> HoldRefused | None:
+    key = state.keys.get(asked.key_id)
+    if key is None:
+        return HoldRefused("invalid_api_key", "This API key no longer exists.")
+    if key.is_suspended:
+        return HoldRefused("key_suspended", "This API key is suspended. Ask the people of your account to reinstate it.")
+    if key.is_frozen:
+        return HoldRefused("account_frozen", "This account is frozen. Ask its operator.")
+    if key.expires_at is not None and state.now >= key.expires_at:
+        return HoldRefused("key_expired", "This API key has expired.")
+    return None
+
+
+_REASONS: Final = {
+    "insufficient_credits": "The account has too few credits for this call",
+    "key_limit_exhausted": "This API key's limit leaves too little for this call",
+    "key_budget_exhausted": "This API key's budget leaves too little for this call",
+    "key_model_limit_exhausted": "This API key's limit for the model leaves too little for this call",
+    "account_budget_exhausted": "The account's daily budget leaves too little for this call",
+}
+
+
+def _refuse_hold(
+    asked: Hold,
+    balance: BalanceState,
+    windows: Sequence[HeldWindow],
+    rooms: Sequence[WindowState],
+    usable: int,
+) -> HoldRefused | Waiting:
+    """Say which limit is in the way: one that is spent refuses for good, one that is only held is worth waiting for."""
+    available = max(0, usable)
+    if asked.least_micro > balance.balance_micro:
+        return _refusal("insufficient_credits", asked, balance.balance_micro, balance.held_micro, None, available)
+    for guard, window, room in zip(asked.guards, windows, rooms, strict=True):
+        if asked.least_micro > window.limit_micro - room.spent_micro:
+            turns_at = window_end(window.period, window.starts_at)
+            return _refusal(guard.code, asked, window.limit_micro, room.spent_micro, turns_at, available)
+    facts = LimitFacts(
+        "credits_reserved",
+        balance.balance_micro,
+        balance.held_micro,
+        is_money=True,
+        needed=asked.least_micro,
+        available=available,
+    )
+    message = "Other calls of this account hold the credits that this one needs. Try again when they have ended."
+    return Waiting(HoldRefused("credits_reserved", message, facts=facts))
+
+
+def _refusal(
+    code: str, asked: Hold, value: int, used: int, resets_at: datetime | None, available: int
+) -> HoldRefused:
+    message = (
+        f"{_REASONS[code]}: it needs {Credits(asked.least_micro)} credits, {Credits(available)} are available."
+    )
+    facts = LimitFacts(
+        code,
+        value,
+        used,
+        resets_at=resets_at,
+        is_money=True,
+        needed=asked.least_micro,
+        available=available,
+    )
+    return HoldRefused(code, message, facts=facts)

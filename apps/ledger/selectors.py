@@ -1,0 +1,121 @@
+"""What money there is, and why a call was charged what it was."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from apps.catalog.models import PriceVersion
+from apps.core.errors import rfc3339
+from apps.core.ids import show_request_id
+from apps.core.money import Credits, json_number
+from apps.ledger.models import Balance, BudgetWindow, Entry, Hold
+from apps.ledger.rules import window_start
+from apps.usage.models import UsageRecord
+from apps.usage.selectors import record_facts
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceFacts:
+    balance: Credits
+    held: Credits
+
+    @property
+    def available(self) -> Credits:
+        return self.balance - self.held
+
+
+def balance_of(account_id: uuid.UUID) -> BalanceFacts:
+    """What an account has, and what of it open calls hold."""
+    row = Balance.objects.filter(account_id=account_id).first()
+    if row is None:
+        return BalanceFacts(Credits(0), Credits(0))
+    return BalanceFacts(Credits(row.balance_micro), Credits(row.held_micro))
+
+
+def explain(request_id: uuid.UUID) -> dict[str, Any]:
+    """Why a call was served, refused or charged what it was: its record with hold, entries, limits, price, timings.
+
+    Raises: LookupError, where no such request is known.
+    """
+    record = UsageRecord.objects.filter(request_id=request_id).first()
+    hold = Hold.objects.filter(request_id=request_id).first()
+    if record is None and hold is None:
+        raise LookupError(request_id)
+    facts: dict[str, Any] = {"request_id": show_request_id(request_id), "status": "running"}
+    if record is not None:
+        facts = record_facts(record) | {
+            "error_detail": record.error_detail or None,
+            "refused_by": record.facts,
+            "adapted": record.adapted or None,
+            "upstream_request_id": record.upstream_request_id or None,
+            "credits_held": json_number(record.held_micro),
+            "price": _price(record.price_version_id),
+        }
+    entries = Entry.objects.filter(operation_id=request_id).order_by("seq")
+    return facts | {
+        "hold": None if hold is None else _hold(hold),
+        "entries": [_entry(entry) for entry in entries],
+        "limits": [] if record is None else _limits(record),
+    }
+
+
+def _price(version_id: uuid.UUID | None) -> dict[str, Any] | None:
+    """The prices that the charge was made with: microcredits per million tokens."""
+    price = None if version_id is None else PriceVersion.objects.filter(id=version_id).first()
+    if price is None:
+        return None
+    return {
+        "version": price.version,
+        "effective_at": rfc3339(price.effective_at),
+        "input": price.input,
+        "cache_read": price.cache_read,
+        "cache_write_5m": price.cache_write,
+        "cache_write_1h": price.cache_write_1h,
+        "output": price.output,
+        "server_tool_request": price.server_tool_request,
+    }
+
+
+def _hold(hold: Hold) -> dict[str, Any]:
+    return {
+        "state": hold.state,
+        "credits": json_number(hold.amount_micro),
+        "created_at": rfc3339(hold.created_at),
+        "windows": hold.windows,
+    }
+
+
+def _limits(record: UsageRecord) -> list[dict[str, Any]]:
+    """What the budget windows that the call fell in hold now."""
+    scopes = ["account", f"key:{record.key_id}", f"key:{record.key_id}:{record.model_id}"]
+    windows = BudgetWindow.objects.filter(
+        account_id=record.account_id, scope__in=scopes, starts_at__lte=record.received_at
+    ).order_by("scope", "-starts_at")
+    return [
+        {
+            "scope": window.scope,
+            "period": window.period,
+            "starts_at": rfc3339(window.starts_at),
+            "spent": json_number(window.spent_micro),
+            "held": json_number(window.held_micro),
+        }
+        for window in windows
+        if window.starts_at == window_start(window.period, record.received_at)
+    ]
+
+
+def _entry(entry: Entry) -> dict[str, Any]:
+    return {
+        "entry_id": str(entry.id),
+        "request_id": show_request_id(entry.operation_id),
+        "seq": entry.seq,
+        "kind": entry.kind,
+        "debit": entry.debit,
+        "credit": entry.credit,
+        "credits": json_number(entry.amount_micro),
+        "balance_before": json_number(entry.balance_before_micro),
+        "balance_after": json_number(entry.balance_after_micro),
+        "reason": entry.reason,
+    }

@@ -1,0 +1,119 @@
+"""The ledger through Django's own connection, for commands, the admin and tasks: the same rules, one operation batch
+per transaction. Slower than the hot path's stores and never used by it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from django.db import connection, transaction
+
+from apps.accounts.models import Account
+from apps.core import clock
+from apps.keys.models import ApiKey
+from apps.ledger.models import Balance, BudgetWindow, Entry
+from apps.ledger.models import Hold as HoldRow
+from apps.ledger.operations import (
+    BalanceState,
+    EntryState,
+    HeldWindow,
+    Hold,
+    HoldState,
+    KeyState,
+    Move,
+    Operation,
+    Outcome,
+    State,
+    WindowState,
+    Writes,
+)
+from apps.ledger.rules import decide, window_start
+from apps.ledger.store.wanted import forgotten_windows, wanted_windows
+from apps.usage.models import UsageRecord
+from apps.usage.record import COLUMNS
+
+
+def commit(operations: Sequence[Operation]) -> list[Outcome]:
+    """Decide and write a batch in one transaction (or inside the caller's)."""
+    with transaction.atomic():
+        state = _read(operations)
+        outcomes, writes = decide(state, operations)
+        _write(state, writes)
+    return outcomes
+
+
+def held_windows(stored: object) -> tuple[HeldWindow, ...]:
+    """The windows of a hold's row."""
+    return msgspec.convert(stored, tuple[HeldWindow, ...])
+
+
+def _read(operations: Sequence[Operation]) -> State:
+    accounts = {operation.account_id for operation in operations}
+    rows = Balance.objects.select_for_update(no_key=True).filter(account_id__in=accounts).order_by("account_id")
+    balances = {row.account_id: BalanceState(row.balance_micro, row.held_micro, row.seq) for row in rows}
+    state = State(now=clock.now(), balances=balances)
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT now()")
+            state.now = cursor.fetchone()[0]
+    requests = {operation.request_id for operation in operations if not isinstance(operation, Move)}
+    for hold in HoldRow.objects.filter(request_id__in=requests):
+        state.holds[hold.request_id] = HoldState(
+            hold.amount_micro, hold.state == HoldRow.State.OPEN, held_windows(hold.windows)
+        )
+    keys = {operation.key_id for operation in operations if isinstance(operation, Hold)}
+    for key in ApiKey.objects.filter(id__in=keys).select_related("account"):
+        state.keys[key.id] = KeyState(
+            key.status != ApiKey.Status.ACTIVE, key.account.status != Account.Status.ACTIVE, key.expires_at
+        )
+    for account_id, scope, period, starts_at in wanted_windows(operations) | forgotten_windows(state, operations):
+        start = window_start(period, state.now) if starts_at is None else starts_at
+        window = BudgetWindow.objects.filter(
+            account_id=account_id, scope=scope, period=period, starts_at=start
+        ).first()
+        if window is not None:
+            state.windows[account_id, scope, period, start] = WindowState(window.spent_micro, window.held_micro)
+    operation_ids = requests | {operation.operation_id for operation in operations if isinstance(operation, Move)}
+    for entry in Entry.objects.filter(account_id__in=accounts, operation_id__in=operation_ids):
+        state.entries[entry.operation_id, entry.kind] = EntryState(
+            entry.id, entry.amount_micro, entry.balance_before_micro, entry.balance_after_micro
+        )
+    return state
+
+
+def _write(state: State, writes: Writes) -> None:
+    for account_id in sorted(writes.balances):
+        balance = state.balances[account_id]
+        Balance.objects.filter(account_id=account_id).update(
+            balance_micro=balance.balance_micro, held_micro=balance.held_micro, seq=balance.seq
+        )
+    for new in writes.new_holds:
+        HoldRow.objects.create(
+            request_id=new.request_id,
+            account_id=new.account_id,
+            key_id=new.key_id,
+            model_id=new.model_id,
+            process_id=new.process_id,
+            amount_micro=new.amount_micro,
+            windows=msgspec.to_builtins(new.windows),
+            created_at=new.created_at,
+        )
+    HoldRow.objects.filter(request_id__in=writes.ended_holds).delete()
+    HoldRow.objects.filter(request_id__in=writes.expired_holds).update(
+        state=HoldRow.State.EXPIRED, expired_at=state.now
+    )
+    for account_id, scope, period, starts_at in writes.windows:
+        window = state.windows[account_id, scope, period, starts_at]
+        BudgetWindow.objects.update_or_create(
+            account_id=account_id,
+            scope=scope,
+            period=period,
+            starts_at=starts_at,
+            defaults={"spent_micro": window.spent_micro, "held_micro": window.held_micro},
+        )
+    for entry in writes.entries:
+        Entry.objects.create(**{field: getattr(entry, field) for field in entry.__dataclass_fields__})
+    UsageRecord.objects.bulk_create(
+        [UsageRecord(**{column: getattr(record, column) for column in COLUMNS}) for record in writes.records],
+        ignore_conflicts=True,
+    )

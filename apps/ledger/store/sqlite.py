@@ -1,0 +1,301 @@
+"""The ledger on SQLite: one connection in one thread, `BEGIN IMMEDIATE`, the same rules."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import uuid
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from apps.core import clock
+from apps.core.ids import new_id
+from apps.ledger.operations import (
+    BalanceState,
+    EntryState,
+    HeldWindow,
+    Hold,
+    HoldState,
+    KeyState,
+    Move,
+    Operation,
+    Outcome,
+    Settle,
+    State,
+    WindowState,
+    Writes,
+)
+from apps.ledger.rules import decide, window_start
+from apps.ledger.store.protocol import LEASE_LIFE_S, BadOperation, StoreUnavailable
+from apps.ledger.store.wanted import WantedWindow, forgotten_windows, may_repeat, wanted_windows
+from apps.usage.record import COLUMNS, Record
+from apps.usage.store import INSERT_RECORDS_SQLITE
+
+BUSY_TIMEOUT_S: Final = 5.0
+
+READ_BALANCES: Final = "SELECT account_id, balance_micro, held_micro, seq FROM ledger_balance WHERE account_id IN ({})"
+READ_HOLDS: Final = "SELECT request_id, amount_micro, state, windows FROM ledger_hold WHERE request_id IN ({})"
+READ_KEYS: Final = (
+    "SELECT k.id, k.status, k.expires_at, a.status FROM keys_apikey k"
+    " JOIN accounts_account a ON a.id = k.account_id WHERE k.id IN ({})"
+)
+READ_WINDOW: Final = (
+    "SELECT spent_micro, held_micro FROM ledger_budgetwindow"
+    " WHERE account_id = ? AND scope = ? AND period = ? AND starts_at = ?"
+)
+READ_ENTRIES: Final = (
+    "SELECT kind, id, amount_micro, balance_before_micro, balance_after_micro FROM ledger_entry"
+    " WHERE account_id = ? AND operation_id = ?"
+)
+WRITE_BALANCE: Final = "UPDATE ledger_balance SET balance_micro = ?, held_micro = ?, seq = ? WHERE account_id = ?"
+ADD_HOLD: Final = (
+    "INSERT INTO ledger_hold (request_id, account_id, key_id, model_id, process_id, state, amount_micro, windows,"
+    " created_at) VALUES (?, ?, ?, ?, ?, 'open', ?, ?, ?)"
+)
+END_HOLD: Final = "DELETE FROM ledger_hold WHERE request_id = ?"
+EXPIRE_HOLD: Final = "UPDATE ledger_hold SET state = 'expired', expired_at = ? WHERE request_id = ?"
+WRITE_WINDOW: Final = (
+    "INSERT INTO ledger_budgetwindow (id, account_id, scope, period, starts_at, spent_micro, held_micro)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (account_id, scope, period, starts_at)"
+    " DO UPDATE SET spent_micro = excluded.spent_micro, held_micro = excluded.held_micro"
+)
+ADD_ENTRY: Final = (
+    "INSERT INTO ledger_entry (id, account_id, seq, operation_id, kind, debit, credit, amount_micro,"
+    " balance_before_micro, balance_after_micro, reference, reason, actor, created_at)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+RENEW_LEASE: Final = (
+    "INSERT INTO ledger_processlease (process_id, name, started_at, expires_at) VALUES (?, ?, ?, ?)"
+    " ON CONFLICT (process_id) DO UPDATE SET expires_at = excluded.expires_at"
+)
+END_LEASE: Final = "DELETE FROM ledger_processlease WHERE process_id = ?"
+
+encode = msgspec.json.Encoder().encode
+decode_windows = msgspec.json.Decoder(tuple[HeldWindow, ...]).decode
+
+
+class SqliteStore:
+    """Group commits of one process. Commands and the admin write beside it, in transactions of their own."""
+
+    def __init__(self, path: Path | str) -> None:
+        self._path = str(path)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
+        self._connection: sqlite3.Connection | None = None
+
+    async def open(self) -> None:
+        await self._in_thread(self._connect)
+
+    async def close(self) -> None:
+        await self._in_thread(self._disconnect)
+        self._thread.shutdown()
+
+    async def commit(self, operations: Sequence[Operation], *, is_repeat: bool = False) -> list[Outcome]:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._commit, operations)
+
+    async def renew_lease(self, process_id: uuid.UUID, *, name: str) -> None:
+        now = clock.now()
+        expires_at = now + timedelta(seconds=LEASE_LIFE_S)
+        await self._in_thread(
+            lambda: self._execute(RENEW_LEASE, (process_id.hex, name, _instant(now), _instant(expires_at)))
+        )
+
+    async def end_lease(self, process_id: uuid.UUID) -> None:
+        await self._in_thread(lambda: self._execute(END_LEASE, (process_id.hex,)))
+
+    async def _in_thread(self, call: Any) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+    def _connect(self) -> None:
+        self._disconnect()
+        try:
+            connection = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+        except sqlite3.Error as error:
+            raise StoreUnavailable(str(error)) from error
+        self._connection = connection
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _execute(self, statement: str, parameters: tuple[object, ...]) -> None:
+        if self._connection is None:
+            self._connect()
+        assert self._connection is not None
+        try:
+            self._connection.execute(statement, parameters)
+        except sqlite3.Error as error:
+            raise StoreUnavailable(str(error)) from error
+
+    def _commit(self, operations: Sequence[Operation]) -> list[Outcome]:
+        """The whole batch in one transaction. Looking for repeats is cheap here, so it is always done."""
+        if self._connection is None:
+            self._connect()
+        assert self._connection is not None
+        connection = self._connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            state = _read(connection, operations)
+            outcomes, writes = decide(state, operations)
+            _write(connection, state, writes)
+            connection.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            self._roll_back()
+            raise StoreUnavailable(str(error)) from error
+        except sqlite3.Error as error:
+            self._roll_back()
+            raise BadOperation(str(error)) from error
+        except BaseException:
+            self._roll_back()
+            raise
+        return outcomes
+
+    def _roll_back(self) -> None:
+        assert self._connection is not None
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+
+def _read(connection: sqlite3.Connection, operations: Sequence[Operation]) -> State:
+    state = State(now=clock.now(), balances={})
+    accounts = {operation.account_id for operation in operations}
+    for account_id, balance_micro, held_micro, seq in _select(connection, READ_BALANCES, accounts):
+        state.balances[uuid.UUID(account_id)] = BalanceState(balance_micro, held_micro, seq)
+    requests = {operation.request_id for operation in operations if not isinstance(operation, Move)}
+    for request_id, amount_micro, status, windows in _select(connection, READ_HOLDS, requests):
+        state.holds[uuid.UUID(request_id)] = HoldState(amount_micro, status == "open", decode_windows(windows))
+    keys = {operation.key_id for operation in operations if isinstance(operation, Hold)}
+    for key_id, status, expires_at, account_status in _select(connection, READ_KEYS, keys):
+        state.keys[uuid.UUID(key_id)] = KeyState(
+            status != "active", account_status != "active", _parse_instant(expires_at)
+        )
+    _read_windows(connection, wanted_windows(operations), state)
+    _read_windows(connection, forgotten_windows(state, operations), state)
+    if may_repeat(state, operations) or any(isinstance(operation, Move) for operation in operations):
+        _read_entries(connection, operations, state)
+    return state
+
+
+def _select(connection: sqlite3.Connection, statement: str, ids: Iterable[uuid.UUID]) -> Iterable[tuple[Any, ...]]:
+    values = [value.hex for value in ids]
+    if not values:
+        return ()
+    return connection.execute(statement.format(",".join("?" * len(values))), values)
+
+
+def _read_windows(connection: sqlite3.Connection, windows: Iterable[WantedWindow], state: State) -> None:
+    for account_id, scope, period, starts_at in windows:
+        start = window_start(period, state.now) if starts_at is None else starts_at
+        row = connection.execute(READ_WINDOW, (account_id.hex, scope, period, _instant(start))).fetchone()
+        if row is not None:
+            state.windows[account_id, scope, period, start] = WindowState(*row)
+
+
+def _read_entries(connection: sqlite3.Connection, operations: Sequence[Operation], state: State) -> None:
+    for operation in operations:
+        if not isinstance(operation, (Move, Settle)):
+            continue
+        operation_id = operation.operation_id if isinstance(operation, Move) else operation.request_id
+        rows = connection.execute(READ_ENTRIES, (operation.account_id.hex, operation_id.hex))
+        for kind, entry_id, amount_micro, before_micro, after_micro in rows:
+            state.entries[operation_id, kind] = EntryState(
+                uuid.UUID(entry_id), amount_micro, before_micro, after_micro
+            )
+
+
+def _write(connection: sqlite3.Connection, state: State, writes: Writes) -> None:
+    at = _instant(state.now)
+    connection.executemany(
+        WRITE_BALANCE,
+        [
+            (balance.balance_micro, balance.held_micro, balance.seq, account_id.hex)
+            for account_id in writes.balances
+            for balance in (state.balances[account_id],)
+        ],
+    )
+    connection.executemany(
+        ADD_HOLD,
+        [
+            (
+                hold.request_id.hex,
+                hold.account_id.hex,
+                hold.key_id.hex,
+                hold.model_id,
+                hold.process_id.hex,
+                hold.amount_micro,
+                encode(hold.windows).decode(),
+                at,
+            )
+            for hold in writes.new_holds
+        ],
+    )
+    connection.executemany(END_HOLD, [(request_id.hex,) for request_id in writes.ended_holds])
+    connection.executemany(EXPIRE_HOLD, [(at, request_id.hex) for request_id in writes.expired_holds])
+    connection.executemany(
+        WRITE_WINDOW,
+        [
+            (
+                new_id().hex,
+                key[0].hex,
+                key[1],
+                key[2],
+                _instant(key[3]),
+                state.windows[key].spent_micro,
+                state.windows[key].held_micro,
+            )
+            for key in writes.windows
+        ],
+    )
+    connection.executemany(
+        ADD_ENTRY,
+        [
+            (
+                entry.id.hex,
+                entry.account_id.hex,
+                entry.seq,
+                entry.operation_id.hex,
+                entry.kind,
+                entry.debit,
+                entry.credit,
+                entry.amount_micro,
+                entry.balance_before_micro,
+                entry.balance_after_micro,
+                entry.reference,
+                entry.reason,
+                entry.actor,
+                at,
+            )
+            for entry in writes.entries
+        ],
+    )
+    connection.executemany(INSERT_RECORDS_SQLITE, [_record_row(record) for record in writes.records])
+
+
+def _record_row(record: Record) -> dict[str, object]:
+    return {column: _value(getattr(record, column)) for column in COLUMNS}
+
+
+def _value(value: object) -> object:
+    """A value as Django's SQLite backend stores it."""
+    if isinstance(value, uuid.UUID):
+        return value.hex
+    if isinstance(value, datetime):
+        return _instant(value)
+    if isinstance(value, dict):
+        return encode(value).decode()
+    return value
+
+
+def _instant(moment: datetime) -> str:
+    return str(moment.astimezone(UTC).replace(tzinfo=None))
+
+
+def _parse_instant(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text).replace(tzinfo=UTC)

@@ -1,0 +1,19 @@
+"""Wake-up calls. Each may be lost, repeated or late: the sweep finds what was missed."""
+
+from __future__ import annotations
+
+from celery import shared_task
+
+from apps.ledger import partitions, sweeper
+
+
+@shared_task(name="ledger.sweep", queue="money", ignore_result=True)
+def sweep(**_: object) -> None:
+    """Expire the holds of processes that are gone."""
+    sweeper.sweep()
+
+
+@shared_task(name="ledger.partitions", queue="maintenance", ignore_result=True)
+def make_partitions(**_: object) -> None:
+    """Make the coming months' partitions of entries and usage records."""
+    partitions.make_partitions()

@@ -1,0 +1,75 @@
+"""Which upstream a call goes to. Pure."""
+
+from __future__ import annotations
+
+import uuid
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import log2
+from typing import Final
+
+from apps.core.errors import GatewayError
+
+SIMULATOR: Final = "simulator"
+FORWARDED_HEADERS: Final = (b"anthropic-version", b"anthropic-beta")
+"""All that goes upstream of a caller's own headers."""
+DEFAULT_ANTHROPIC_VERSION: Final = "2023-06-01"
+USER_AGENT: Final = "hypereal/0.1"
+
+
+class UpstreamFailed(GatewayError):
+    """The upstream failed, was busy, or refused the request. The message names no provider."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteSnapshot:
+    """One enabled upstream of a model, with its credential in the headers it is sent in."""
+
+    route_id: uuid.UUID | None
+    """None: the simulator."""
+    key: str
+    """The route's name in the circuit breaker."""
+    provider: str
+    dialects: tuple[str, ...]
+    base_urls: Mapping[str, str]
+    """By dialect: what its paths are appended to."""
+    upstream_model: str
+    credential: str
+    weight: int
+    priority: int
+    exposes_model: bool
+    connect_timeout_s: float
+    first_byte_timeout_s: float
+    idle_timeout_s: float
+    total_timeout_s: float
+
+
+def order(routes: Sequence[RouteSnapshot], *, dialect: str, session_id: str, spread: int) -> list[RouteSnapshot]:
+    """The routes that speak `dialect`, in the order to try them: by priority, then by weight.
+
+    A session always meets the same order (rendezvous by its id), so its prompt cache stays warm; without one, `spread`
+    (any number, a fresh one per call) shares calls out by weight.
+    """
+    able = [route for route in routes if dialect in route.dialects]
+    if len(able) < 2:
+        return able
+    seed = session_id or str(spread)
+    return sorted(able, key=lambda route: (route.priority, _draw(seed, route)))
+
+
+def _draw(seed: str, route: RouteSnapshot) -> float:
+    """Smaller comes first, and comes first in proportion to weight (exponential draws from a hash)."""
+    number = zlib.crc32(f"{seed} {route.key}".encode())
+    return -log2((number + 1) / 2**32) / route.weight
+
+
+def auth_headers(dialect: str, credential: str) -> dict[str, str]:
+    """How a provider of this dialect wants its credential."""
+    if not credential:
+        return {}
+    if dialect == "anthropic-messages":
+        return {"x-api-key": credential}
+    if dialect == "gemini":
+        return {"x-goog-api-key": credential}
+    return {"authorization": f"Bearer {credential}"}

@@ -1,0 +1,78 @@
+"""A request's record on its way to the log. The hot path fills it; the store that moves the money writes it."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+
+from apps.core.tokens import TokenUsage
+
+MAX_TEXT = {"error_detail": 300, "session_id": 200, "client": 200, "upstream_request_id": 120, "adapted": 300}
+"""Columns that hold text from outside: cut to what fits, never an error."""
+
+
+@dataclass(slots=True)
+class Record:
+    """One row of `usage_usagerecord`: the fields are its columns, in order of the insert files."""
+
+    request_id: uuid.UUID
+    account_id: uuid.UUID
+    key_id: uuid.UUID
+    model_id: str
+    endpoint: str
+    is_stream: bool
+    received_at: datetime
+    status: str = "refused"
+    http_status: int = 0
+    error_code: str = ""
+    error_detail: str = ""
+    input_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_5m_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    image_input_tokens: int = 0
+    image_output_tokens: int = 0
+    server_tool_requests: int = 0
+    price_version_id: uuid.UUID | None = None
+    charge_micro: int = 0
+    compensated_micro: int = 0
+    absorbed_micro: int = 0
+    held_micro: int = 0
+    is_estimated: bool = False
+    latency_ms: int = 0
+    first_byte_ms: int | None = None
+    queue_ms: int = 0
+    session_id: str = ""
+    client: str = ""
+    route_id: uuid.UUID | None = None
+    provider: str = ""
+    upstream_request_id: str = ""
+    adapted: str = ""
+    facts: dict[str, Any] | None = None
+
+    def use(self, usage: TokenUsage) -> None:
+        """Write down what the call used."""
+        self.input_tokens = usage.input
+        self.cache_read_tokens = usage.cache_read
+        self.cache_write_5m_tokens = usage.cache_write_5m
+        self.cache_write_1h_tokens = usage.cache_write_1h
+        self.output_tokens = usage.output
+        self.reasoning_tokens = usage.reasoning
+        self.image_input_tokens = usage.image_input
+        self.image_output_tokens = usage.image_output
+        self.server_tool_requests = usage.server_tool_requests
+
+
+COLUMNS = tuple(field.name for field in fields(Record))
+
+
+def clean(text: str, column: str) -> str:
+    """Text from outside as the log may keep it: no NUL or control characters, no lone surrogates, cut to its column."""
+    if len(text) <= MAX_TEXT[column] and text.isascii() and text.isprintable():
+        return text
+    printable = "".join(character if character.isprintable() else " " for character in text[: MAX_TEXT[column]])
+    return printable.encode("utf-8", "replace").decode()

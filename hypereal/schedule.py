@@ -1,0 +1,23 @@
+"""What runs by the clock: the one list for Celery's beat and for the embedded scheduler.
+
+Every task can be lost, repeated or late; each looks for itself what is due.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A task by its registered name, run at start and then every so often."""
+
+    task: str
+    every_s: int
+
+
+SCHEDULE: Final = (
+    Job("ledger.sweep", every_s=10),
+    Job("ledger.partitions", every_s=24 * 60 * 60),
+)

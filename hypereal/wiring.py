@@ -1,0 +1,113 @@
+"""Plugs one process together: stores, capacity, money, upstreams; opened at start, drained at stop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import ipaddress
+import logging
+import os
+import socket
+
+from django.conf import settings
+from django.db import connection, connections
+
+from apps.accounts.cache import AccountCache
+from apps.catalog.cache import CatalogCache
+from apps.core.ids import new_id
+from apps.gateway.stores import POLL_S, Stores
+from apps.governor.store.memory import MemoryGovernor
+from apps.keys.cache import KeyCache
+from apps.ledger.committer import Committer
+from apps.ledger.store.postgres import PostgresStore
+from apps.ledger.store.protocol import LedgerStore
+from apps.ledger.store.sqlite import SqliteStore
+from apps.ledger.sweeper import sweep_all_but
+from apps.upstreams.cache import RouteCache
+from apps.upstreams.simulator import Simulator, SimulatorTransport
+from apps.upstreams.transport.http import HttpTransport
+from apps.upstreams.transport.switch import SwitchTransport
+from hypereal import health
+from hypereal.environment import Environment
+from hypereal.scheduler import Scheduler
+
+logger = logging.getLogger(__name__)
+
+
+class Wiring:
+    """What one process runs beside its socket. `start` before the first request, `stop` after the last."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._poll: asyncio.Task[None] | None = None
+        self._scheduler = Scheduler()
+        self.stores = Stores(
+            keys=KeyCache(),
+            accounts=AccountCache(),
+            catalog=CatalogCache(),
+            routes=RouteCache(),
+            governor=MemoryGovernor(),
+            ledger=Committer(
+                _ledger_store(environment), process_id=new_id(), name=f"{socket.gethostname()}:{os.getpid()}"
+            ),
+            transport=SwitchTransport(simulator=SimulatorTransport(Simulator()), http=HttpTransport()),
+            key_pepper=environment.key_pepper,
+            trusted_proxies=tuple(ipaddress.ip_network(name, strict=False) for name in environment.trusted_proxies),
+            close_connections=connections.close_all,
+        )
+
+    def _why_not_ready(self) -> str | None:
+        return None if self.stores.ledger.is_ready else "the ledger's store is away"
+
+    async def start(self) -> None:
+        """Open pools, load snapshots, start the committer. Raises: StoreUnavailable."""
+        await self.stores.transport.open()
+        await self.stores.look()
+        await self.stores.ledger.start()
+        if self._environment.is_embedded:
+            # The server's lock on the data directory proves that every other process is gone.
+            await asyncio.to_thread(_sweep_embedded, self.stores.ledger)
+            self._scheduler.start()
+        self._poll = asyncio.create_task(self._poll_forever(), name="snapshots")
+        health.watch("ledger", self._why_not_ready)
+        # Everything made so far lives as long as the process: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+
+    async def stop(self) -> None:
+        """Commit what is queued, close what is open."""
+        if self._poll is not None:
+            self._poll.cancel()
+            await asyncio.gather(self._poll, return_exceptions=True)
+        if self._environment.is_embedded:
+            await asyncio.to_thread(self._scheduler.stop)
+        await self.stores.ledger.stop()
+        await self.stores.transport.close()
+        self.stores.close()
+
+    async def _poll_forever(self) -> None:
+        is_failing = False
+        while True:
+            await asyncio.sleep(POLL_S)
+            try:
+                await self.stores.look()
+                is_failing = False
+            except Exception:
+                if not is_failing:
+                    logger.exception("snapshots could not be refreshed; the last ones stay in use")
+                is_failing = True
+
+
+def _ledger_store(environment: Environment) -> LedgerStore:
+    if environment.is_embedded:
+        return SqliteStore(settings.DATABASES["default"]["NAME"])
+    return PostgresStore(environment.database_url)
+
+
+def _sweep_embedded(ledger: Committer) -> None:
+    try:
+        expired = sweep_all_but(ledger.process_id)
+        if expired:
+            logger.warning("gave back %d holds that the last server left behind", expired)
+    finally:
+        connection.close()

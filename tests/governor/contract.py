@@ -1,0 +1,62 @@
+"""What every governor promises, whatever it keeps its figures in. A store's own test module subclasses this."""
+
+from __future__ import annotations
+
+import pytest
+
+from apps.governor.store.protocol import Shed
+from tests.governor.contract_queue import QueueContract
+from tests.governor.contract_rates import RatesContract
+from tests.governor.rig import Rig, RigContract, ask, capacity
+
+
+class CircuitContract(RigContract):
+    def fail(self, rig: Rig, times: int, *, route: str = "a") -> None:
+        for _ in range(times):
+            assert rig.governor.may_call(route)
+            rig.governor.report(route, ok=False)
+
+    async def test_an_unknown_route_is_closed(self, rig: Rig) -> None:
+        assert (rig.governor.circuit("a"), rig.governor.may_call("a")) == ("closed", True)
+
+    async def test_ten_failures_open_that_route_only(self, rig: Rig) -> None:
+        self.fail(rig, 9)
+        assert rig.governor.circuit("a") == "closed"
+        self.fail(rig, 1)
+        assert (rig.governor.circuit("a"), rig.governor.may_call("a")) == ("open", False)
+        assert (rig.governor.circuit("b"), rig.governor.may_call("b")) == ("closed", True)
+
+    async def test_one_probe_goes_out_however_many_ask(self, rig: Rig) -> None:
+        self.fail(rig, 10)
+        await rig.advance(9.875)
+        assert rig.governor.circuit("a") == "open"
+        await rig.advance(0.125)
+        assert rig.governor.circuit("a") == "half_open"
+        assert [rig.governor.may_call("a") for _ in range(100)].count(True) == 1
+        rig.governor.report("a", ok=True)
+        assert rig.governor.circuit("a") == "closed"
+        assert all(rig.governor.may_call("a") for _ in range(100))
+
+    async def test_reports_of_calls_from_before_are_not_the_probe(self, rig: Rig) -> None:
+        before = rig.clock.monotonic()
+        await rig.advance(1)
+        self.fail(rig, 10)
+        await rig.advance(10)
+        assert rig.governor.may_call("a")
+        rig.governor.report("a", ok=True, began_at=before)
+        rig.governor.report("a", ok=False, began_at=before)
+        assert rig.governor.circuit("a") == "half_open"
+        rig.governor.report("a", ok=True, began_at=rig.clock.monotonic())
+        assert rig.governor.circuit("a") == "closed"
+
+
+class GovernorContract(RatesContract, QueueContract, CircuitContract):
+    """All of it: rates, slots and queue, circuits."""
+
+    async def test_a_new_policy_counts_what_was_counted(self, rig: Rig) -> None:
+        generous, strict = capacity(rpm=100), capacity(rpm=2)
+        await rig.fill(ask(limits=generous))
+        with pytest.raises(Shed) as refused:
+            await rig.governor.admit(ask(limits=strict))
+        assert refused.value.facts is not None
+        assert (refused.value.code, refused.value.facts.value, refused.value.facts.used) == ("model_rpm", 2, 2)
