@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import ipaddress
 import logging
 import os
 import socket
@@ -52,7 +51,6 @@ class Wiring:
             ),
             transport=SwitchTransport(simulator=SimulatorTransport(Simulator()), http=HttpTransport()),
             key_pepper=environment.key_pepper,
-            trusted_proxies=tuple(ipaddress.ip_network(name, strict=False) for name in environment.trusted_proxies),
             close_connections=connections.close_all,
         )
 

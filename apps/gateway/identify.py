@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Final
 
 from apps.core.errors import GatewayError
 from apps.gateway.call import Call
 from apps.gateway.stores import Stores
-from apps.keys.rules import Client, KeySnapshot, Network, digest, is_well_formed
+from apps.keys.rules import Client, KeySnapshot, digest, is_well_formed
 
 KEY_HEADERS: Final = (b"x-api-key", b"anthropic-api-key")
 """Beside `Authorization: Bearer`, which every path takes: the Anthropic SDK's, and the document's."""
@@ -61,35 +60,11 @@ def presented_key(call: Call) -> str:
     return found.pop().decode("latin-1")
 
 
-def read_client(call: Call, *, trusted_proxies: tuple[Network, ...]) -> Client:
-    """Who calls, as far as permission depends on it."""
+def read_client(call: Call) -> Client:
+    """Who calls, as far as permission depends on it. The server took the address from trusted proxies where it has any."""
     return Client(
-        address=client_address(call, trusted_proxies=trusted_proxies),
+        address=call.peer,
         user_agent=call.header(b"user-agent"),
         app=call.header(b"x-app"),
         is_anthropic_path=call.dialect is not None and call.dialect.is_anthropic,
     )
-
-
-def client_address(call: Call, *, trusted_proxies: tuple[Network, ...]) -> str:
-    """The caller's address: the peer's, or what the nearest trusted proxies say it is.
-
-    Only the part of X-Forwarded-For that trusted proxies wrote is believed: read from the right, the first address
-    that is no trusted proxy's.
-    """
-    address = call.peer
-    if not trusted_proxies:
-        return address
-    forwarded = call.header(b"x-forwarded-for")
-    hops = [hop.strip() for hop in forwarded.split(",")] if forwarded else []
-    while _is_trusted(address, trusted_proxies) and hops:
-        address = hops.pop()
-    return address
-
-
-def _is_trusted(address: str, networks: tuple[Network, ...]) -> bool:
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    return any(parsed in network for network in networks)

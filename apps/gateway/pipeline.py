@@ -46,7 +46,7 @@ async def serve(call: Call, dialect: Dialect, receive: Receive, send: Send, stor
         call.body_is_read = True
         call.started = clock.monotonic()
         request = dialect.parse(body)
-        client = read_client(call, trusted_proxies=stores.trusted_proxies)
+        client = read_client(call)
         record = log.open_record(call, key=key, request=request, dialect=dialect, client=client)
         permitted = permit(
             call,

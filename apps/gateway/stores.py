@@ -15,7 +15,6 @@ from apps.core import clock
 from apps.gateway.refusals import RefusalLog
 from apps.governor.store.protocol import Governor
 from apps.keys.cache import KeyCache
-from apps.keys.rules import Network
 from apps.ledger.committer import Committer
 from apps.upstreams.cache import RouteCache
 from apps.upstreams.transport.protocol import Transport
@@ -37,7 +36,6 @@ class Stores:
     ledger: Committer
     transport: Transport
     key_pepper: str
-    trusted_proxies: tuple[Network, ...] = ()
     close_connections: Callable[[], None] = lambda: None
     draws: random.Random = field(default_factory=random.Random)
     refusals: RefusalLog = field(default_factory=RefusalLog)
