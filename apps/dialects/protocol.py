@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from msgspec import Raw
+
 from apps.core.errors import GatewayError
 from apps.core.tokens import TokenUsage
 
@@ -51,7 +53,7 @@ class Request:
     """A caller's request, read as far as the gateway needs it; `fields` keeps the whole top level as raw JSON."""
 
     model_id: str
-    fields: Mapping[str, object]
+    fields: Mapping[str, Raw]
     demand: Demand
     is_stream: bool = False
     max_tokens: int | None = None
@@ -90,7 +92,8 @@ class StreamState:
     """The last non-null usage, merged per field as the dialect's rules say; never a sum."""
     output_bytes: int = 0
     is_complete: bool = False
-    """The terminal event was seen: the upstream considers the call done and billable."""
+    """The terminal event was seen: the upstream considers the call done and billable, and nothing that follows matters;
+    reading may stop."""
     failure: str | None = None
     """An error event inside the 200 stream: the call failed and is not billed."""
     failure_is_overload: bool = False
@@ -112,8 +115,17 @@ class StreamRelay(Protocol):
     def feed(self, data: bytes) -> bytes:
         """Take upstream bytes split anywhere; return the bytes that the caller may have now (often b"")."""
 
+    def end(self) -> bytes:
+        """The upstream's body ended by itself: take what is left in the buffer, then decide whether the stream was
+        complete (a chat stream without `[DONE]` is, where every choice has finished). Call it once, before looking at
+        `state`; not where the connection broke or where `state.is_complete` ended the reading."""
+
     def finish(self, hypereal: bytes) -> bytes:
-        """The call is settled: return the withheld rest with `hypereal` (a JSON object's bytes) in its place."""
+        """The call is settled: return the withheld rest with `hypereal` (a JSON object's bytes) in its place.
+
+        Where the stream is not complete because we stopped it (the total deadline), the rest says that the answer was
+        cut at its maximum length. Usage that is shown there is `state.usage`, which may be set to an estimate before.
+        """
 
     def fail(self, error: GatewayError, *, request_id: str) -> bytes:
         """The call failed after headers went out: return the dialect's error event that ends the stream."""
@@ -139,7 +151,9 @@ class Dialect(Protocol):
         of range), UnsupportedField for price, model and state fields (SPEC 2.9).
         """
 
-    def upstream_body(self, request: Request, *, upstream_model: str, max_tokens: int | None, account_tag: str) -> bytes:
+    def upstream_body(
+        self, request: Request, *, upstream_model: str, max_tokens: int | None, account_tag: str
+    ) -> bytes:
         """The body to send: model's name replaced, `max_tokens` set where not None, usage asked for, cache keys
         namespaced with `account_tag`. All other fields as the caller wrote them."""
 

@@ -1,0 +1,75 @@
+"""Fields that a caller may not set, as data: what would change the price, the model, or whose data is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+import msgspec
+from msgspec import Raw
+
+from apps.dialects.common.json_body import given, read_any, read_list
+from apps.dialects.protocol import UnsupportedField
+
+
+class Why(Enum):
+    """Why a field is refused; the value ends the sentence that the caller reads."""
+
+    PRICE = "it changes what a call costs"
+    MODEL = "it changes which model answers"
+    STATE = "it refers to data that this request does not contain"
+    UNPRICED_TOOL = "this gateway has no price for that tool"
+    UNPRICED_INPUT = "input that the body does not contain cannot be priced"
+    UNPRICED_KIND = "this gateway has no price for input or output of that kind"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    why: Why
+    allowed: tuple[str, ...] = ()
+    """Values that cost nothing extra. Those that say nothing (null, false, empty) are always allowed."""
+
+
+Table = Mapping[str, Refusal]
+
+_LONGEST_ALLOWED: Final = 40
+"""Bytes: a longer value is on no list and needs no reading."""
+
+
+def refuse(field: str, why: Why) -> UnsupportedField:
+    return UnsupportedField(f"`{field}` is not supported here: {why.value}.", param=field)
+
+
+def check_fields(fields: Mapping[str, Raw], table: Table, *, prefix: str = "") -> None:
+    """Raises: UnsupportedField, naming the first field of the table that says something it may not."""
+    for name in sorted(table.keys() & fields.keys()):
+        raw = given(fields, name)
+        if raw is None:
+            continue
+        refusal = table[name]
+        if len(memoryview(raw)) > _LONGEST_ALLOWED:
+            raise refuse(prefix + name, refusal.why)
+        value = read_any(raw, prefix + name)
+        if value and not (isinstance(value, str) and value in refusal.allowed):
+            raise refuse(prefix + name, refusal.why)
+
+
+class ToolHead(msgspec.Struct):
+    """As much of an offered tool as decides whether it may be offered."""
+
+    type: str | None = None
+    max_uses: Raw = Raw(b"null")
+
+
+_TOOLS: Final = msgspec.json.Decoder(list[ToolHead])
+
+
+def read_tools(raw: Raw, name: str) -> list[ToolHead]:
+    """Raises: InvalidRequest, where `tools` is no list of objects."""
+    return read_list(_TOOLS, raw, name)
+
+
+def refuse_tool(name: str, index: int) -> UnsupportedField:
+    return refuse(f"{name}[{index}].type", Why.UNPRICED_TOOL)

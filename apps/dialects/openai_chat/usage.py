@@ -1,0 +1,65 @@
+"""Canonical usage out of the many shapes that providers of this dialect report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from apps.core.tokens import TokenUsage
+from apps.dialects.common.metering import count, first_count, inclusive_usage
+
+
+def read_usage(raw: Mapping[str, Any]) -> TokenUsage | None:
+    """Meter one usage object; None where it counts nothing.
+
+    Shape:  {"prompt_tokens": 100, "prompt_tokens_details": {"cached_tokens": 60}, "completion_tokens": 7}
+            -> input 40, cache_read 60, output 7
+    Cached and written tokens are parts of the prompt at every provider. They are named `cached_tokens` (OpenAI, Qwen;
+    at the top level too: Moonshot), `prompt_cache_hit_tokens` (DeepSeek), `num_cached_tokens` (Mistral);
+    `cache_write_tokens` (OpenAI, OpenRouter), `cache_creation_input_tokens` (Qwen).
+    """
+    details = raw.get("prompt_tokens_details")
+    hit = count(raw, "prompt_cache_hit_tokens")
+    missed = count(raw, "prompt_cache_miss_tokens")
+    prompt = count(raw, "prompt_tokens")
+    if prompt is None and hit is not None and missed is not None:
+        prompt = hit + missed
+    completion = count(raw, "completion_tokens")
+    total = count(raw, "total_tokens")
+    if prompt is None and completion is None:
+        return None
+    prompt = prompt or 0
+    completion_details = raw.get("completion_tokens_details")
+    return inclusive_usage(
+        prompt=prompt,
+        # Some leave hidden reasoning out of the completion but not out of the total (xAI, Gemini's endpoint).
+        output=max(completion or 0, (total or 0) - prompt),
+        cached=first_count(count(details, "cached_tokens"), hit, count(raw, "cached_tokens", "num_cached_tokens")) or 0,
+        written=_written(details),
+        reasoning=count(completion_details, "reasoning_tokens") or 0,
+        image_input=count(details, "image_tokens") or 0,
+        image_output=count(completion_details, "image_tokens") or 0,
+    )
+
+
+def _written(details: object) -> int:
+    if not isinstance(details, dict):
+        return 0
+    return (
+        first_count(
+            count(details, "cache_write_tokens", "cache_creation_input_tokens"),
+            count(details.get("cache_creation"), "ephemeral_5m_input_tokens"),
+        )
+        or 0
+    )
+
+
+def render_usage(usage: TokenUsage) -> dict[str, Any]:
+    """Usage as this dialect shows it, for a caller who asked for it where the upstream's own came elsewhere or not."""
+    return {
+        "prompt_tokens": usage.prompt,
+        "completion_tokens": usage.output,
+        "total_tokens": usage.total,
+        "prompt_tokens_details": {"cached_tokens": usage.cache_read},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
+    }

@@ -1,0 +1,39 @@
+"""OpenAI Responses, the same protocol on both sides."""
+
+from __future__ import annotations
+
+from apps.dialects.common import scrub
+from apps.dialects.common.json_reply import with_hypereal
+from apps.dialects.openai_responses import reply
+from apps.dialects.openai_responses.request import parse, upstream_body
+from apps.dialects.openai_responses.stream import ResponsesRelay
+from apps.dialects.protocol import OPENAI_RESPONSES, Reply, Request
+
+
+class OpenAIResponses:
+    """See `Dialect`. Source: platform.openai.com/docs/api-reference/responses."""
+
+    name = OPENAI_RESPONSES
+    endpoint = "responses"
+    upstream_path = "/responses"
+    is_anthropic = False
+
+    def parse(self, body: bytes) -> Request:
+        return parse(body)
+
+    def upstream_body(
+        self, request: Request, *, upstream_model: str, max_tokens: int | None, account_tag: str
+    ) -> bytes:
+        return upstream_body(request, upstream_model=upstream_model, max_tokens=max_tokens, account_tag=account_tag)
+
+    def read_reply(self, body: bytes) -> Reply:
+        return reply.read_reply(body)
+
+    def render_reply(self, body: bytes, *, model_id: str | None, hypereal: bytes) -> bytes:
+        return with_hypereal(body, model_id=model_id, hypereal=hypereal)
+
+    def relay(self, request: Request, *, model_id: str | None) -> ResponsesRelay:
+        return ResponsesRelay(model_id=model_id)
+
+    def read_error(self, status: int, body: bytes) -> str:
+        return scrub.read_error(status, body)

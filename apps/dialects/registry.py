@@ -1,0 +1,19 @@
+"""All dialects that caller and upstream may both speak."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from apps.dialects.anthropic_messages.dialect import AnthropicMessages
+from apps.dialects.openai_chat.dialect import OpenAIChat
+from apps.dialects.openai_images.dialect import OpenAIImages
+from apps.dialects.openai_responses.dialect import OpenAIResponses
+from apps.dialects.protocol import Dialect
+
+_ALL: Final[tuple[Dialect, ...]] = (OpenAIChat(), OpenAIResponses(), OpenAIImages(), AnthropicMessages())
+
+DIALECTS: Final[dict[str, Dialect]] = {dialect.name: dialect for dialect in _ALL}
+"""By the name that routes and the catalog use: `openai-chat`, `anthropic-messages`."""
+
+BY_ENDPOINT: Final[dict[str, Dialect]] = {dialect.endpoint: dialect for dialect in _ALL}
+"""By the name that usage records use: `chat`, `responses`, `images`, `messages`."""
