@@ -1,0 +1,44 @@
+"""`set_route ROUTE_ID`: change an upstream."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from apps.accounts.audit import COMMAND_LINE
+from apps.accounts.cli import NO_LIMIT, OperatorCommand, Output, lines
+from apps.upstreams import services
+from apps.upstreams.selectors import find_route, route_facts
+
+
+class Command(OperatorCommand):
+    help = "Change a route, or show it."
+
+    def add_options(self, parser: CommandParser) -> None:
+        parser.add_argument("route", metavar="ROUTE_ID")
+        state = parser.add_mutually_exclusive_group()
+        state.add_argument("--enable", action="store_true")
+        state.add_argument("--disable", action="store_true")
+        parser.add_argument("--weight", type=int, metavar="N")
+        parser.add_argument("--priority", type=int, metavar="N", help="Lower is tried first.")
+        parser.add_argument("--credential-env", metavar="VAR", help="The variable that holds the credential, or none.")
+        shown = parser.add_mutually_exclusive_group()
+        shown.add_argument("--expose-model", action="store_true", help="Replies show the upstream's model name.")
+        shown.add_argument("--hide-model", action="store_true", help="Replies show the catalog id.")
+
+    def run(self, options: dict[str, Any]) -> Output:
+        route = find_route(options["route"])
+        changes: services.RouteChanges = {}
+        if options["enable"] or options["disable"]:
+            changes["is_enabled"] = options["enable"]
+        if options["weight"] is not None:
+            changes["weight"] = options["weight"]
+        if options["priority"] is not None:
+            changes["priority"] = options["priority"]
+        if options["credential_env"] is not None:
+            changes["credential_env"] = "" if options["credential_env"] == NO_LIMIT else options["credential_env"]
+        if options["expose_model"] or options["hide_model"]:
+            changes["exposes_model"] = options["expose_model"]
+        facts = route_facts(services.set_route(route_id=route.id, actor=COMMAND_LINE, **changes))
+        return Output(data=facts, text=lines(facts))
