@@ -9,7 +9,7 @@ import os
 import socket
 
 from django.conf import settings
-from django.db import connection, connections
+from django.db import close_old_connections, connection, connections
 
 from apps.accounts.cache import AccountCache
 from apps.catalog.cache import CatalogCache
@@ -51,7 +51,8 @@ class Wiring:
             ),
             transport=SwitchTransport(simulator=SimulatorTransport(Simulator()), http=HttpTransport()),
             key_pepper=environment.key_pepper,
-            close_connections=connections.close_all,
+            after_look=close_old_connections,
+            after_last_look=connections.close_all,
         )
 
     def _why_not_ready(self) -> str | None:

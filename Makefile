@@ -1,0 +1,61 @@
+# Two commands on a fresh machine: `make run` and `make test`. They need Python 3.11 or newer and the package registry.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+# A stamp per lock file: nothing is installed again until its lock changes.
+RUNTIME := $(VENV)/.installed-runtime
+DEV     := $(VENV)/.installed-dev
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format bench lock
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(RUNTIME) ## serve on http://127.0.0.1:8000 (HOST, PORT) with everything that runs beside it
+	@$(BIN)/python -m hypereal.run
+
+test: $(DEV) ## run the test suite; with DATABASE_URL and REDIS_URL against those (ARGS="-k money")
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(DEV) ## ruff, mypy, import contracts, missing migrations
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python manage.py makemigrations --check --dry-run
+
+format: $(DEV) ## let ruff format the code and fix what it can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(DEV) ## measure the hot path on this machine
+	@$(BIN)/python -m tests.bench.run $(ARGS)
+
+lock: $(BIN)/python ## write the hashed lock files from pyproject.toml
+	$(PIP) install uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--group dev pyproject.toml -o requirements-dev.lock
+
+$(RUNTIME): requirements.lock | $(BIN)/python
+	@echo "installing what requirements.lock names"
+	@$(PIP) install --require-hashes --requirement $<
+	@touch $@
+
+# The development lock holds everything that the other one does.
+$(DEV): requirements-dev.lock requirements.lock | $(BIN)/python
+	@echo "installing what requirements-dev.lock names"
+	@$(PIP) install --require-hashes --requirement $<
+	@touch $(RUNTIME) $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "hypereal needs Python 3.11 or newer; $(PYTHON) is not: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || { \
+		echo "$(PYTHON) cannot make a virtual environment (on Debian: apt-get install python3-venv)" >&2; \
+		rm -rf $(VENV); exit 2; }
