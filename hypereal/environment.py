@@ -55,15 +55,21 @@ class Environment:
     def is_production(self) -> bool:
         return self.name == "production"
 
-    def fingerprints(self) -> dict[str, str]:
-        """What the database remembers of each secret: enough to notice another one, useless for anything else."""
-        secrets_by_name = dict(
-            zip(SECRET_NAMES, (self.secret_key, self.key_pepper, self.encryption_keys[-1]), strict=True)
-        )
-        return {
-            name: hashlib.sha256(f"hypereal fingerprint {name} {value}".encode()).hexdigest()[:32]
-            for name, value in secrets_by_name.items()
+    def fingerprints(self) -> dict[str, tuple[str, ...]]:
+        """What the database may remember of each secret: enough to notice another one, useless for anything else.
+
+        Several for the encryption keys, newest first: any of them shows that this is the same installation.
+        """
+        secrets_by_name = {
+            "SECRET_KEY": (self.secret_key,),
+            "HYPEREAL_KEY_PEPPER": (self.key_pepper,),
+            "HYPEREAL_ENCRYPTION_KEYS": self.encryption_keys,
         }
+        return {name: tuple(_fingerprint(name, value) for value in values) for name, values in secrets_by_name.items()}
+
+
+def _fingerprint(name: str, value: str) -> str:
+    return hashlib.sha256(f"hypereal fingerprint {name} {value}".encode()).hexdigest()[:32]
 
 
 def read(environ: Mapping[str, str], *, root: Path) -> Environment:
@@ -76,7 +82,9 @@ def read(environ: Mapping[str, str], *, root: Path) -> Environment:
     database_url, redis_url = environ.get("DATABASE_URL", ""), environ.get("REDIS_URL", "")
     if bool(database_url) != bool(redis_url):
         given, missing = ("DATABASE_URL", "REDIS_URL") if database_url else ("REDIS_URL", "DATABASE_URL")
-        raise BadEnvironment(f"{given} is set but {missing} is not: set both for production, none for the embedded default")
+        raise BadEnvironment(
+            f"{given} is set but {missing} is not: set both for production, none for the embedded default"
+        )
     workers = _integer(environ, "HYPEREAL_WORKERS", 1, least=1, most=256)
     if workers > 1 and not database_url:
         raise BadEnvironment(

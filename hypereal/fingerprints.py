@@ -8,17 +8,21 @@ from hypereal.environment import Environment
 
 
 class OtherSecret(Exception):
-    """The database was first used with another secret. The message is one line for the operator and names it."""
+    """The database was last used with another secret. The message is one line for the operator and names it."""
 
 
 def check_secrets(environment: Environment) -> None:
-    """Compare this process's secrets with those the database was first used with; remember those it never saw.
+    """Compare this process's secrets with those the database was last used with; remember the newest.
 
     Raises: OtherSecret.
     """
-    for name, fingerprint in environment.fingerprints().items():
-        known, _ = SecretFingerprint.objects.get_or_create(name=name, defaults={"fingerprint": fingerprint})
-        if known.fingerprint != fingerprint:
+    for name, ours in environment.fingerprints().items():
+        newest = ours[0]
+        known, _ = SecretFingerprint.objects.get_or_create(name=name, defaults={"fingerprint": newest})
+        if known.fingerprint not in ours:
             raise OtherSecret(
-                f"{name} is not the one that this database was first used with: give the process the original one"
+                f"{name} is not the one that this database was last used with: give the process the original one"
             )
+        if known.fingerprint != newest:
+            # Rotated: from now on the newest is the one to know, and the others may be dropped.
+            SecretFingerprint.objects.filter(name=name).update(fingerprint=newest)

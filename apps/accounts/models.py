@@ -109,7 +109,7 @@ class Revision(models.Model):
 
 
 class SecretFingerprint(models.Model):
-    """What the installation's secrets looked like when they were first used: a process with others refuses to start."""
+    """What the installation's secrets looked like when last used: a process with others refuses to start."""
 
     name = models.CharField(primary_key=True, max_length=60)
     fingerprint = models.CharField(max_length=64)

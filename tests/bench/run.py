@@ -46,9 +46,10 @@ def main() -> int:
         }
         for port in ports.values():
             wait_for(port)
-        print(f"ledger: {'PostgreSQL' if environ.get('DATABASE_URL') else 'embedded (SQLite)'}; {CONNECTIONS} connections")
+        store = "PostgreSQL" if environ.get("DATABASE_URL") else "embedded (SQLite)"
+        print(f"ledger: {store}; {CONNECTIONS} connections")
         print(f"{'':28}{'calls':>7}{'calls/s':>9}{'CPU us/call':>13}{'p50 ms':>8}{'p99 ms':>8}")
-        for title, stream, calls in (("plain, 1 KB in and out", False, PLAIN_CALLS), ("stream of 60 chunks", True, STREAM_CALLS)):
+        for title, stream, calls in (("plain, 1 KB", False, PLAIN_CALLS), ("60-chunk stream", True, STREAM_CALLS)):
             figures = {}
             for name in ("passthrough", "gateway"):
                 figures[name] = measure(subjects[name], ports[name], key, stream=stream, calls=calls)

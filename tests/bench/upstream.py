@@ -15,7 +15,8 @@ PLAIN = (
     b'"prompt_tokens_details":{"cached_tokens":0},"completion_tokens_details":{"reasoning_tokens":0}}}'
 )
 PLAIN_REPLY = (
-    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: " + str(len(PLAIN)).encode() + b"\r\n\r\n" + PLAIN
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+    b"content-length: " + str(len(PLAIN)).encode() + b"\r\n\r\n" + PLAIN
 )
 CHUNKS = 60
 

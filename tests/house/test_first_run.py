@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 
 import pytest
+from cryptography.fernet import Fernet
 from django.conf import settings
 from django.contrib.auth import authenticate
 
@@ -105,3 +107,11 @@ def test_another_secret_is_named() -> None:
     SecretFingerprint.objects.filter(name="HYPEREAL_KEY_PEPPER").update(fingerprint="another")
     with pytest.raises(OtherSecret, match=r"^HYPEREAL_KEY_PEPPER is not the one"):
         check_secrets(settings.ENVIRONMENT)
+
+
+def test_an_encryption_key_is_rotated_and_the_old_one_dropped() -> None:
+    old, new = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+    for keys in ((old,), (new, old), (new,)):
+        check_secrets(replace(settings.ENVIRONMENT, encryption_keys=keys))
+    with pytest.raises(OtherSecret, match=r"^HYPEREAL_ENCRYPTION_KEYS is not the one"):
+        check_secrets(replace(settings.ENVIRONMENT, encryption_keys=(old,)))

@@ -240,7 +240,7 @@ def test_another_secret_is_named_and_refused(installation: Installation) -> None
     installation.stop(server)
     status, told = installation.refusal(HYPEREAL_KEY_PEPPER="another pepper")
     assert (status, len(told.splitlines())) == (2, 1)
-    assert told.startswith("hypereal: HYPEREAL_KEY_PEPPER is not the one that this database was first used with")
+    assert told.startswith("hypereal: HYPEREAL_KEY_PEPPER is not the one that this database was last used with")
 
 
 @needs_servers
