@@ -52,6 +52,7 @@ MIDDLEWARE = [
 ROOT_URLCONF = "hypereal.urls"
 ASGI_APPLICATION = "hypereal.asgi.application"
 AUTH_USER_MODEL = "accounts.User"
+LOGIN_REDIRECT_URL = "/admin/"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 TEMPLATES = [
@@ -95,6 +96,7 @@ LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_I18N = False
 USE_TZ = True
+DATETIME_FORMAT = "Y-m-d H:i"
 
 STATIC_URL = "static/"
 # Served from where the packages keep them: no build step, nothing to collect.

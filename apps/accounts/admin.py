@@ -15,11 +15,11 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from apps.accounts import audit, services
 from apps.accounts.admin_base import (
     AccountFilter,
+    InfinitePaginator,
     OperatorAdmin,
     PeriodFilter,
     ReadOnlyAdmin,
     ServiceInline,
-    InfinitePaginator,
     adopt,
     instant_text,
 )

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
 
 from apps.accounts.mistakes import AccountMistake
-from apps.accounts.models import Account, Member
+from apps.accounts.models import Account
 from apps.core.money import json_number
 
 
@@ -23,16 +22,6 @@ def find_account(text: str) -> Account:
     if account is None:
         raise AccountMistake(f"no account with the id or name {text!r}")
     return account
-
-
-def account_names(account_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, str]:
-    """Names by id, of those that still exist."""
-    return dict(Account.objects.filter(id__in=set(account_ids)).values_list("id", "name"))
-
-
-def members_of(account_id: uuid.UUID) -> list[Member]:
-    """The people of an account, oldest first."""
-    return list(Member.objects.filter(account_id=account_id).select_related("user").order_by("created_at"))
 
 
 def account_settings(account: Account) -> dict[str, object]:

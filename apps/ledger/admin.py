@@ -14,9 +14,9 @@ from django.utils.safestring import SafeString
 from apps.accounts.admin import AccountAdmin
 from apps.accounts.admin_base import (
     AccountFilter,
+    InfinitePaginator,
     PeriodFilter,
     ReadOnlyAdmin,
-    InfinitePaginator,
     account_link,
     account_name_column,
     instant_text,

@@ -6,7 +6,6 @@ from typing import Any, ClassVar, cast
 
 from django.contrib import admin
 from django.core.exceptions import ValidationError
-from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from apps.accounts.admin_base import OperatorAdmin, adopt
@@ -129,7 +128,3 @@ class RouteAdmin(OperatorAdmin[Route]):
 
     def delete_model(self, request: HttpRequest, obj: Route) -> None:
         services.remove_route(route_id=obj.id, actor=request.user.get_username())
-
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Route]) -> None:
-        for route in queryset:
-            self.delete_model(request, route)

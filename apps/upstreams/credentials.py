@@ -32,14 +32,6 @@ def unseal(sealed: str) -> str:
         raise RouteMistake("a route's credential was sealed under a key that HYPEREAL_ENCRYPTION_KEYS lacks") from None
 
 
-def reseal(sealed: str) -> str:
-    """Move a sealed credential to the newest key.
-
-    Raises: RouteMistake, where none of the keys sealed it.
-    """
-    return seal(unseal(sealed))
-
-
 def credential_of(*, sealed: str, variable: str, environ: Mapping[str, str] = os.environ) -> str:
     """What a route sends as its credential; empty where it has none, or its variable is not set.
 

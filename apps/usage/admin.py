@@ -14,10 +14,10 @@ from django.utils.safestring import SafeString
 
 from apps.accounts.admin_base import (
     AccountFilter,
+    InfinitePaginator,
     PeriodFilter,
     ReadOnlyAdmin,
     TextFilter,
-    InfinitePaginator,
     account_link,
     account_name_column,
     instant_text,

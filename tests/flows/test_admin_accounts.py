@@ -1,0 +1,138 @@
+"""What operators do to accounts and money in the browser: every save goes through a service and says who did it."""
+
+from __future__ import annotations
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from apps.accounts import revisions
+from apps.accounts.models import Account, AuditEvent, Member, User
+from apps.accounts.services import create_account
+from apps.core.money import Credits
+from apps.ledger.models import Entry
+from apps.ledger.selectors import balance_of
+from tests.flows.admin_pages import change, funded_account, listing, operators_browser, text_of
+
+pytestmark = pytest.mark.django_db
+
+NO_MEMBERS = {"members-TOTAL_FORMS": "0", "members-INITIAL_FORMS": "0"}
+
+
+@pytest.fixture
+def browser() -> Client:
+    return operators_browser()
+
+
+@pytest.fixture
+def alice() -> Account:
+    return funded_account("alice")
+
+
+def test_a_new_account_gets_its_balance_and_its_people(browser: Client, alice: Account) -> None:
+    bob = User.objects.create_user("bob", "bob@example.com")
+    page = {
+        "name": "initech",
+        "status": "active",
+        "rpm_limit": "50",
+        "daily_budget": "1,000.5",
+        "cli_violation": "block",
+        "retention_days": "30",
+        "members-TOTAL_FORMS": "1",
+        "members-INITIAL_FORMS": "0",
+        "members-0-user": str(bob.pk),
+        "members-0-role": "owner",
+    }
+    reply = browser.post(reverse("admin:accounts_account_add"), page)
+    account = Account.objects.get(name="initech")
+    assert reply.status_code == 302
+    assert (account.rpm_limit, account.daily_budget_micro, account.cli_violation) == (50, 1_000_500_000, "block")
+    assert balance_of(account.id).balance == Credits(0)
+    assert [(member.user, member.role) for member in account.members.all()] == [(bob, "owner")]
+    assert account.revision == revisions.current()[revisions.ACCOUNTS]
+    assert set(AuditEvent.objects.filter(account=account).values_list("actor", "action")) == {
+        ("olga", "account.created"),
+        ("olga", "account.changed"),
+        ("olga", "member.added"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "line"),
+    [
+        ("name", "bob", "there is already an account named"),
+        ("daily_budget", "-1", "the daily budget must not be negative"),
+        ("daily_budget", "0.0000001", "more than six decimals"),
+        ("daily_budget", "lots", "not an amount of credits"),
+        ("rpm_limit", "0", "greater than or equal to 1"),
+    ],
+)
+def test_a_field_that_does_not_add_up_says_why(
+    browser: Client, alice: Account, field: str, value: str, line: str
+) -> None:
+    create_account(name="bob", actor="root")
+    page = {"name": "alice", "status": "active", "rpm_limit": "5", "cli_violation": "block", "retention_days": "1"}
+    reply = browser.post(change(alice), {**page, **NO_MEMBERS, field: value})
+    assert reply.status_code == 200
+    assert line in text_of(reply)
+    alice.refresh_from_db()
+    assert (alice.name, alice.rpm_limit) == ("alice", 10_000)
+
+
+def test_people_change_roles_and_leave(browser: Client, alice: Account) -> None:
+    bob, carol = (User.objects.create_user(name, f"{name}@example.com") for name in ("bob", "carol"))
+    stays = Member.objects.create(account=alice, user=bob, role="viewer")
+    leaves = Member.objects.create(account=alice, user=carol, role="owner")
+    page = {
+        "name": "alice",
+        "status": "active",
+        "rpm_limit": "10000",
+        "cli_violation": "suspend",
+        "retention_days": "90",
+        "members-TOTAL_FORMS": "2",
+        "members-INITIAL_FORMS": "2",
+        "members-0-id": str(stays.pk),
+        "members-0-user": str(bob.pk),
+        "members-0-role": "admin",
+        "members-1-id": str(leaves.pk),
+        "members-1-user": str(carol.pk),
+        "members-1-role": "owner",
+        "members-1-DELETE": "on",
+    }
+    assert browser.post(change(alice), page).status_code == 302
+    assert list(alice.members.values_list("user__username", "role")) == [("bob", "admin")]
+
+
+def test_the_list_shows_what_each_account_has(browser: Client, alice: Account) -> None:
+    assert "alice Active 1,000 credits 0 credits 1,000 credits 10000" in text_of(
+        browser.get(listing("accounts_account"))
+    )
+
+
+def test_a_top_up_is_recorded_with_its_operator_and_counts_once(browser: Client, alice: Account) -> None:
+    page = {"amount": "12.5", "reference": "invoice 7"}
+    first = browser.post(change(alice, "top_up"), page, follow=True)
+    assert "Balance of alice: 1,000 credits → 1,012.5 credits." in text_of(first)
+    again = browser.post(change(alice, "top_up"), page, follow=True)
+    assert "nothing was added again" in text_of(again)
+    other = browser.post(change(alice, "top_up"), {**page, "amount": "13"})
+    assert "was used for 12.5 credits, not 13" in text_of(other)
+    assert balance_of(alice.id).balance == Credits.parse("1012.5")
+    entry = Entry.objects.get(reference="invoice 7")
+    assert (entry.actor, entry.kind, entry.amount_micro) == ("olga", "top_up", 12_500_000)
+
+
+def test_a_correction_names_its_reason_and_never_goes_below_zero(browser: Client, alice: Account) -> None:
+    refused = browser.post(change(alice, "correct"), {"amount": "-1000.000001", "reason": "double payment"})
+    assert refused.status_code == 200
+    assert balance_of(alice.id).balance == Credits.whole(1_000)
+    browser.post(change(alice, "correct"), {"amount": "-1000", "reason": "double payment"})
+    entry = Entry.objects.get(kind="correction")
+    assert (entry.actor, entry.reason, entry.balance_after_micro) == ("olga", "double payment", 0)
+    empty = browser.post(change(alice, "correct"), {"amount": "", "reason": ""})
+    assert text_of(empty).count("This field is required.") == 2
+
+
+def test_nobody_deletes_an_account(browser: Client, alice: Account) -> None:
+    assert browser.post(change(alice, "delete"), {"post": "yes"}).status_code == 403
+    assert Account.objects.filter(pk=alice.pk).exists()
