@@ -20,12 +20,24 @@ POSTGRES: Final = (
     FOR EACH ROW EXECUTE FUNCTION ledger_refuse_change()
     """,
 )
-SQLITE: Final = tuple(
+SQLITE: Final = (
+    *(
+        f"""
+        CREATE TRIGGER IF NOT EXISTS ledger_entry_no_{verb} BEFORE {verb} ON ledger_entry
+        BEGIN SELECT RAISE(ABORT, '{REFUSAL}'); END
+        """
+        for verb in ("update", "delete")
+    ),
+    # INSERT OR REPLACE deletes without firing the trigger above.
     f"""
-    CREATE TRIGGER IF NOT EXISTS ledger_entry_no_{verb} BEFORE {verb} ON ledger_entry
+    CREATE TRIGGER IF NOT EXISTS ledger_entry_no_replace BEFORE INSERT ON ledger_entry
+    WHEN EXISTS (
+        SELECT 1 FROM ledger_entry
+        WHERE id = NEW.id
+        OR (account_id = NEW.account_id AND operation_id = NEW.operation_id AND kind = NEW.kind)
+    )
     BEGIN SELECT RAISE(ABORT, '{REFUSAL}'); END
-    """
-    for verb in ("update", "delete")
+    """,  # noqa: S608  # the refusal is a constant
 )
 
 

@@ -101,6 +101,10 @@ class Move:
 Operation = Hold | Settle | Release | Expire | Move
 
 
+class BadOperation(Exception):
+    """A batch cannot be committed because of what one of its operations holds: commit them one by one."""
+
+
 class MoveRefused(Exception):
     """The movement cannot be made: it would take the balance below zero or below what is held."""
 

@@ -1,6 +1,7 @@
 """The one truth about money: from what was read under the locks to what is written. Pure; the same for every store.
 
-Amounts are microcredits. `available = balance - held`; no operation here ever makes it negative.
+Amounts are microcredits. `available = balance - held`; no operation here ever makes it negative. What moves money of an
+account that has no balance raises BadOperation.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from apps.core.errors import LimitFacts
 from apps.core.ids import new_id
 from apps.core.money import Credits
 from apps.ledger.operations import (
+    BadOperation,
     BalanceState,
     EntryState,
     Expire,
@@ -40,6 +42,8 @@ from apps.ledger.operations import (
 )
 
 CUSTOMER: Final = "customer"
+HOUSE: Final = "house:"
+"""What the names of the house's own accounts begin with."""
 REVENUE: Final = "house:revenue"
 CASH: Final = "house:cash"
 PROMOTION: Final = "house:promotion"
@@ -56,6 +60,7 @@ GRANT_SHARE: Final = 4
 
 def window_start(period: str, now: datetime) -> datetime:
     """When the window that `now` falls in began, in UTC."""
+    now = now.astimezone(UTC)
     if period == HOURLY:
         return now.replace(minute=0, second=0, microsecond=0)
     if period == DAILY:
@@ -144,7 +149,7 @@ def settle(state: State, writes: Writes, asked: Settle) -> Settled:
     absorbed_before = state.entries.get((asked.request_id, "absorbed"))
     if done is not None or absorbed_before is not None:
         return _settled_before(done, absorbed_before)
-    balance = state.balances[asked.account_id]
+    balance = _balance(state, asked.account_id)
     windows = _end_hold(state, writes, asked)
     usable = balance.balance_micro - balance.held_micro
     for window in windows:
@@ -205,9 +210,13 @@ def move(state: State, writes: Writes, asked: Move) -> Moved | MoveRefused:
     done = state.entries.get((asked.operation_id, asked.kind))
     if done is not None:
         return Moved(
-            done.id, done.balance_before_micro, done.balance_after_micro, is_repeated=True, amount_micro=done.amount_micro
+            done.id,
+            done.balance_before_micro,
+            done.balance_after_micro,
+            is_repeated=True,
+            amount_micro=done.amount_micro,
         )
-    balance = state.balances[asked.account_id]
+    balance = _balance(state, asked.account_id)
     available = balance.balance_micro - balance.held_micro
     if asked.debit == CUSTOMER and asked.amount_micro > available:
         return MoveRefused(
@@ -243,7 +252,7 @@ def _enter(
     reason: str = "",
     actor: str = "",
 ) -> NewEntry:
-    balance = state.balances[account_id]
+    balance = _balance(state, account_id)
     before = balance.balance_micro
     balance.balance_micro += (credit == CUSTOMER) * amount_micro - (debit == CUSTOMER) * amount_micro
     balance.seq += 1
@@ -263,6 +272,8 @@ def _enter(
         actor=actor,
         created_at=state.now,
     )
+    # An operation may be told twice in one batch: the second finds the first here.
+    state.entries[operation_id, kind] = EntryState(entry.id, amount_micro, before, entry.balance_after_micro)
     writes.entries.append(entry)
     writes.balances.add(account_id)
     return entry
@@ -275,7 +286,7 @@ def _end_hold(state: State, writes: Writes, asked: Settle | Release | Expire) ->
         return asked.windows
     if known.is_open:
         if known.amount_micro:
-            state.balances[asked.account_id].held_micro -= known.amount_micro
+            _balance(state, asked.account_id).held_micro -= known.amount_micro
             writes.balances.add(asked.account_id)
             for window in known.windows:
                 _window(state, asked.account_id, window).held_micro -= known.amount_micro
@@ -286,6 +297,13 @@ def _end_hold(state: State, writes: Writes, asked: Settle | Release | Expire) ->
             writes.ended_holds.append(asked.request_id)
         state.holds[asked.request_id] = HoldState(known.amount_micro, False, known.windows)
     return known.windows
+
+
+def _balance(state: State, account_id: uuid.UUID) -> BalanceState:
+    found = state.balances.get(account_id)
+    if found is None:
+        raise BadOperation(f"there is no account {account_id}")
+    return found
 
 
 def _window(state: State, account_id: uuid.UUID, window: HeldWindow) -> WindowState:
@@ -301,7 +319,8 @@ def _refuse_stopped(state: State, asked: Hold) -> HoldRefused | None:
     if key is None:
         return HoldRefused("invalid_api_key", "This API key no longer exists.")
     if key.is_suspended:
-        return HoldRefused("key_suspended", "This API key is suspended. Ask the people of your account to reinstate it.")
+        message = "This API key is suspended. Ask the people of your account to reinstate it."
+        return HoldRefused("key_suspended", message)
     if key.is_frozen:
         return HoldRefused("account_frozen", "This account is frozen. Ask its operator.")
     if key.expires_at is not None and state.now >= key.expires_at:

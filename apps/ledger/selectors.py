@@ -41,7 +41,8 @@ def explain(request_id: uuid.UUID) -> dict[str, Any]:
     """
     record = UsageRecord.objects.filter(request_id=request_id).first()
     hold = Hold.objects.filter(request_id=request_id).first()
-    if record is None and hold is None:
+    known = record or hold
+    if known is None:
         raise LookupError(request_id)
     facts: dict[str, Any] = {"request_id": show_request_id(request_id), "status": "running"}
     if record is not None:
@@ -53,7 +54,8 @@ def explain(request_id: uuid.UUID) -> dict[str, Any]:
             "credits_held": json_number(record.held_micro),
             "price": _price(record.price_version_id),
         }
-    entries = Entry.objects.filter(operation_id=request_id).order_by("seq")
+    # With its account the request's entries are found by their key, in one partition.
+    entries = Entry.objects.filter(account_id=known.account_id, operation_id=request_id).order_by("seq")
     return facts | {
         "hold": None if hold is None else _hold(hold),
         "entries": [_entry(entry) for entry in entries],

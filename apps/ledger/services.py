@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from django.db import transaction
 
+from apps.accounts.mistakes import Mistake
 from apps.core.ids import new_id
 from apps.core.money import MAX_MICRO, Credits
 from apps.ledger import rules
@@ -15,9 +16,10 @@ from apps.ledger.operations import Move, Moved, MoveRefused
 from apps.ledger.store import orm
 
 MAX_REFERENCE_LENGTH = 200
+MAX_REASON_LENGTH = 300
 
 
-class BadMovement(ValueError):
+class BadMovement(Mistake):
     """The movement cannot be made. The message is one line for whoever asked."""
 
 
@@ -60,10 +62,10 @@ def grant(*, account_id: uuid.UUID, amount: Credits, reference: str, actor: str)
 def correct(*, account_id: uuid.UUID, amount: Credits, reason: str, actor: str) -> Movement:
     """Repair a mistake with an entry of its own; a negative amount takes from the customer.
 
-    Raises: BadMovement without a reason, for zero, or where it takes more than is available.
+    Raises: BadMovement without a reason or with too long a one, for zero, or where it takes more than is available.
     """
-    if not reason.strip():
-        raise BadMovement("a correction needs a reason")
+    if not reason.strip() or len(reason) > MAX_REASON_LENGTH:
+        raise BadMovement(f"a correction needs a reason of 1 to {MAX_REASON_LENGTH} characters")
     return _move(account_id, "correction", amount, reference="", reason=reason, actor=actor)
 
 
@@ -73,7 +75,9 @@ _HOUSE = {"top_up": rules.CASH, "grant": rules.PROMOTION, "correction": rules.AD
 def _move(
     account_id: uuid.UUID, kind: str, amount: Credits, *, reference: str, reason: str, actor: str
 ) -> Movement:
-    if amount.micro == 0 or (kind != "correction" and amount.micro < 0):
+    if amount.micro == 0:
+        raise BadMovement("the amount must not be zero")
+    if amount.micro < 0 and kind != "correction":
         raise BadMovement("the amount must be more than zero")
     with transaction.atomic():
         # The account's row first, as every writer of its money does: then no other can use the same reference.

@@ -7,26 +7,41 @@ import uuid
 from datetime import timedelta
 from typing import Final
 
+from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from apps.ledger.models import Hold, ProcessLease
 from apps.ledger.operations import Expire, Released
 from apps.ledger.store import orm
+from apps.ledger.store.protocol import LEASE_LIFE_S
 
 logger = logging.getLogger(__name__)
 
 BATCH: Final = 200
 TOMBSTONE_LIFE: Final = timedelta(days=7)
+LEASE_LIFE: Final = timedelta(seconds=LEASE_LIFE_S)
+WATCH: Final = uuid.UUID(int=0)
+"""The sweepers' own lease, one for all of them: since when the database has been within reach without a gap."""
 
 
 def sweep() -> int:
-    """Expire the open holds of processes whose lease is over by the database's clock; return how many.
+    """Expire what processes that are gone left behind; return how many holds.
+
+    Nothing expires before sweeps have reached the database for one whole lease period: after an outage every lease is
+    over, and the processes that live need a moment to say so. So this is to be called more often than leases last.
+    """
+    return expire_abandoned() if _has_watched_long_enough() else 0
+
+
+def expire_abandoned() -> int:
+    """Expire the open holds of processes whose lease is over by the database's clock, now; return how many.
 
     Running it twice, late, or in two places at once expires each hold once: the account's lock and the hold's state
     decide.
     """
-    alive = set(ProcessLease.objects.filter(expires_at__gte=Now()).values_list("process_id", flat=True))
+    alive = ProcessLease.objects.filter(expires_at__gte=Now()).values("process_id")
+    # Holds and leases in one statement, one snapshot: a process takes its lease before its first hold.
     expired = _expire(Hold.objects.filter(state=Hold.State.OPEN).exclude(process_id__in=alive))
     ProcessLease.objects.filter(expires_at__lt=Now()).delete()
     Hold.objects.filter(state=Hold.State.EXPIRED, expired_at__lt=Now() - TOMBSTONE_LIFE).delete()
@@ -37,8 +52,19 @@ def sweep() -> int:
 
 def sweep_all_but(process_id: uuid.UUID) -> int:
     """Expire every other process's holds at once: for the one process that holds the embedded database's lock."""
-    ProcessLease.objects.exclude(process_id=process_id).delete()
+    ProcessLease.objects.exclude(process_id__in=(process_id, WATCH)).delete()
     return _expire(Hold.objects.filter(state=Hold.State.OPEN).exclude(process_id=process_id))
+
+
+def _has_watched_long_enough() -> bool:
+    """Renew the watch, or begin it anew where it was interrupted; tell whether it is a lease's life old."""
+    expires_at = Now() + LEASE_LIFE
+    with transaction.atomic():
+        watch = ProcessLease.objects.filter(process_id=WATCH)
+        if not watch.filter(expires_at__gte=Now()).update(expires_at=expires_at):
+            facts = {"name": "sweeper", "started_at": Now(), "expires_at": expires_at}
+            ProcessLease.objects.update_or_create(process_id=WATCH, defaults=facts)
+        return watch.filter(started_at__lte=Now() - LEASE_LIFE).exists()
 
 
 def _expire(holds: QuerySet[Hold]) -> int:

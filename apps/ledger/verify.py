@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import groupby
+from operator import attrgetter
 
 from django.db import connection, transaction
+from django.db.models import Exists, F, OuterRef, Subquery
 from django.db.models.functions import Now
 
 from apps.accounts.models import Account
 from apps.core.ids import show_request_id
 from apps.core.money import Credits
 from apps.ledger.models import Balance, BudgetWindow, Entry, Hold, ProcessLease
-from apps.ledger.rules import CUSTOMER
+from apps.ledger.rules import CUSTOMER, HOUSE
 from apps.ledger.store.orm import held_windows
+from apps.ledger.store.protocol import LEASE_LIFE_S
+from apps.usage.models import UsageRecord
 
 MAX_PROBLEMS = 100
 """Enough to see what is wrong; the rest is counted by running again after a repair."""
 SWEEP_GRACE = timedelta(seconds=60)
 """A hold of a dead process is a problem only when the sweeper had this long to expire it."""
+LEASE_LIFE = timedelta(seconds=LEASE_LIFE_S)
 CHUNK = 5_000
 
 
@@ -45,30 +52,48 @@ class Report:
 def verify_ledger() -> Report:
     """Check every account in one consistent view of the database; holds no locks that calls wait for."""
     report = Report()
-    with transaction.atomic():
-        if connection.vendor == "postgresql":
-            with connection.cursor() as cursor:
-                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    with _one_view():
         held = _check_holds(report)
         _check_windows(report, held)
         _check_chains(report)
+        _check_records(report)
     return report
+
+
+@contextmanager
+def _one_view() -> Iterator[None]:
+    """One snapshot for all reads, the caller's where there is one. On SQLite not Django's transaction, which would be
+    a writer's and keep every call waiting."""
+    if connection.in_atomic_block:
+        yield
+    elif connection.vendor == "postgresql":
+        with transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            yield
+    else:
+        with connection.cursor() as cursor:
+            cursor.execute("BEGIN DEFERRED")
+            try:
+                yield
+            finally:
+                cursor.execute("ROLLBACK")
 
 
 def _check_holds(report: Report) -> dict[tuple[uuid.UUID, str, str, str], int]:
     """Compare each account's `held` with its open holds; return what they hold per budget window."""
     per_account: dict[uuid.UUID, int] = defaultdict(int)
     per_window: dict[tuple[uuid.UUID, str, str, str], int] = defaultdict(int)
-    alive = {
-        lease.process_id for lease in ProcessLease.objects.filter(expires_at__gte=Now() - SWEEP_GRACE)
-    }
+    alive = set(ProcessLease.objects.filter(expires_at__gte=Now() - SWEEP_GRACE).values_list("process_id", flat=True))
+    # A process that stopped in order has no lease any more; what it left is the sweeper's like any other's.
+    old = Hold.objects.filter(state=Hold.State.OPEN, created_at__lt=Now() - LEASE_LIFE - SWEEP_GRACE)
+    for hold in old.exclude(process_id__in=alive):
+        report.add(f"{show_request_id(hold.request_id)}: open hold of a process that is gone")
     for hold in Hold.objects.filter(state=Hold.State.OPEN).iterator(CHUNK):
         per_account[hold.account_id] += hold.amount_micro
         for window in held_windows(hold.windows):
             key = (hold.account_id, window.scope, window.period, window.starts_at.isoformat())
             per_window[key] += hold.amount_micro
-        if hold.process_id not in alive:
-            report.add(f"{show_request_id(hold.request_id)}: open hold of a process that ended over a minute ago")
     for balance in Balance.objects.order_by("account_id").iterator(CHUNK):
         held_micro = per_account.pop(balance.account_id, 0)
         if balance.held_micro != held_micro:
@@ -101,43 +126,50 @@ def _check_chains(report: Report) -> None:
         if account_id not in balances:
             report.add(f"account {account_id}: no balance")
     report.accounts = len(balances)
-    sums: dict[str, int] = defaultdict(int)
-    for account_id, entries in _chains():
-        last_seq, last_balance = 0, 0
-        for entry in entries:
-            report.entries += 1
-            sums[entry.debit] -= entry.amount_micro
-            sums[entry.credit] += entry.amount_micro
-            moved = entry.amount_micro * ((entry.credit == CUSTOMER) - (entry.debit == CUSTOMER))
-            if entry.seq != last_seq + 1:
-                report.add(f"account {account_id}: entry {entry.seq} follows entry {last_seq}")
-            if entry.balance_before_micro != last_balance:
-                report.add(f"account {account_id}: entry {entry.seq} begins at another balance than the one before ended")
-            if entry.balance_after_micro != entry.balance_before_micro + moved:
-                report.add(f"account {account_id}: entry {entry.seq} does not add up")
-            last_seq, last_balance = entry.seq, entry.balance_after_micro
-        balance = balances.pop(account_id, None)
-        if balance is None:
-            report.add(f"account {account_id}: entries without a balance")
-        elif (balance.seq, balance.balance_micro) != (last_seq, last_balance):
-            report.add(
-                f"account {account_id}: balance {Credits(balance.balance_micro)} at entry {balance.seq}, its entries"
-                f" end with {Credits(last_balance)} at entry {last_seq}"
-            )
+    total = sum(balance.balance_micro for balance in balances.values())
+    entries = Entry.objects.order_by("account_id", "seq").iterator(CHUNK)
+    for account_id, chain in groupby(entries, key=attrgetter("account_id")):
+        total += _check_chain(report, account_id, chain, balances.pop(account_id, None))
     for account_id, balance in balances.items():
         if balance.seq or balance.balance_micro:
             report.add(f"account {account_id}: a balance of {Credits(balance.balance_micro)} without entries")
-    if sum(sums.values()):
-        report.add("debits and credits differ")
+    if total:
+        report.add(f"what customers have and what the house has differ by {Credits(total)}: debits are not credits")
 
 
-def _chains() -> Iterator[tuple[uuid.UUID, list[Entry]]]:
-    """Each account's entries in order of `seq`, one account in memory at a time."""
-    chain: list[Entry] = []
-    for entry in Entry.objects.order_by("account_id", "seq").iterator(CHUNK):
-        if chain and chain[0].account_id != entry.account_id:
-            yield chain[0].account_id, chain
-            chain = []
-        chain.append(entry)
-    if chain:
-        yield chain[0].account_id, chain
+def _check_chain(report: Report, account_id: uuid.UUID, chain: Iterable[Entry], balance: Balance | None) -> int:
+    """Walk one account's entries in order of `seq`; return what they moved into the house's accounts."""
+    last_seq, last_balance, house = 0, 0, 0
+    for entry in chain:
+        report.entries += 1
+        name = f"account {account_id}: entry {entry.seq}"
+        moved = entry.amount_micro * ((entry.credit == CUSTOMER) - (entry.debit == CUSTOMER))
+        house += entry.amount_micro * (entry.credit.startswith(HOUSE) - entry.debit.startswith(HOUSE))
+        if entry.seq != last_seq + 1:
+            report.add(f"{name} follows entry {last_seq}")
+        if entry.balance_before_micro != last_balance:
+            report.add(f"{name} begins at another balance than the one before it ended with")
+        if entry.balance_after_micro != entry.balance_before_micro + moved:
+            report.add(f"{name} does not add up")
+        last_seq, last_balance = entry.seq, entry.balance_after_micro
+    if balance is None:
+        report.add(f"account {account_id}: entries without a balance")
+    elif (balance.seq, balance.balance_micro) != (last_seq, last_balance):
+        report.add(
+            f"account {account_id}: balance {Credits(balance.balance_micro)} at entry {balance.seq}, its entries end"
+            f" with {Credits(last_balance)} at entry {last_seq}"
+        )
+    return house
+
+
+def _check_records(report: Report) -> None:
+    """Compare what the usage log says was charged with the charges. A record may be gone: logs are kept for a time."""
+    log = UsageRecord.objects.filter(account_id=OuterRef("account_id"), request_id=OuterRef("operation_id"))
+    charges = Entry.objects.filter(kind=Entry.Kind.CHARGE).annotate(logged_micro=Subquery(log.values("charge_micro")))
+    for entry in charges.exclude(logged_micro=None).exclude(logged_micro=F("amount_micro")).iterator(CHUNK):
+        report.add(f"{show_request_id(entry.operation_id)}: its charge and its usage record differ")
+    charge = Entry.objects.filter(
+        account_id=OuterRef("account_id"), operation_id=OuterRef("request_id"), kind=Entry.Kind.CHARGE
+    )
+    for record in UsageRecord.objects.filter(~Exists(charge), charge_micro__gt=0).iterator(CHUNK):
+        report.add(f"{show_request_id(record.request_id)}: its usage record tells of a charge that was never made")

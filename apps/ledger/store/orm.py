@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
-from django.db import connection, transaction
+from django.db import DataError, IntegrityError, connection, transaction
 
 from apps.accounts.models import Account
 from apps.core import clock
@@ -14,6 +14,7 @@ from apps.keys.models import ApiKey
 from apps.ledger.models import Balance, BudgetWindow, Entry
 from apps.ledger.models import Hold as HoldRow
 from apps.ledger.operations import (
+    BadOperation,
     BalanceState,
     EntryState,
     HeldWindow,
@@ -30,15 +31,21 @@ from apps.ledger.operations import (
 from apps.ledger.rules import decide, window_start
 from apps.ledger.store.wanted import forgotten_windows, wanted_windows
 from apps.usage.models import UsageRecord
-from apps.usage.record import COLUMNS
+from apps.usage.record import COLUMNS, Record
 
 
 def commit(operations: Sequence[Operation]) -> list[Outcome]:
-    """Decide and write a batch in one transaction (or inside the caller's)."""
-    with transaction.atomic():
-        state = _read(operations)
-        outcomes, writes = decide(state, operations)
-        _write(state, writes)
+    """Decide and write a batch in one transaction (or inside the caller's).
+
+    Raises: BadOperation, and then nothing of the batch was written.
+    """
+    try:
+        with transaction.atomic():
+            state = _read(operations)
+            outcomes, writes = decide(state, operations)
+            _write(state, writes)
+    except (DataError, IntegrityError, OverflowError, UnicodeError) as error:
+        raise BadOperation(str(error)) from error
     return outcomes
 
 
@@ -113,7 +120,15 @@ def _write(state: State, writes: Writes) -> None:
         )
     for entry in writes.entries:
         Entry.objects.create(**{field: getattr(entry, field) for field in entry.__dataclass_fields__})
+    _add_records(writes.records)
+
+
+def _add_records(records: Sequence[Record]) -> None:
+    """A record that is already there stays as it is. Looked up, because SQLite's way to ignore a conflict would drop
+    a record that breaks a CHECK as silently."""
+    fresh = {record.request_id: record for record in reversed(records)}
+    for request_id in UsageRecord.objects.filter(request_id__in=fresh).values_list("request_id", flat=True):
+        del fresh[request_id]
     UsageRecord.objects.bulk_create(
-        [UsageRecord(**{column: getattr(record, column) for column in COLUMNS}) for record in writes.records],
-        ignore_conflicts=True,
+        [UsageRecord(**{column: getattr(record, column) for column in COLUMNS}) for record in fresh.values()]
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -13,6 +14,7 @@ from psycopg import AsyncConnection, AsyncCursor
 
 from apps.core.ids import new_id
 from apps.ledger.operations import (
+    BadOperation,
     BalanceState,
     EntryState,
     HeldWindow,
@@ -28,7 +30,7 @@ from apps.ledger.operations import (
     Writes,
 )
 from apps.ledger.rules import decide
-from apps.ledger.store.protocol import LEASE_LIFE_S, BadOperation, StoreUnavailable, read_sql
+from apps.ledger.store.protocol import LEASE_LIFE_S, StoreUnavailable, read_sql
 from apps.ledger.store.wanted import WantedWindow, forgotten_windows, may_repeat, wanted_windows
 from apps.usage.store import INSERT_RECORDS_POSTGRES
 
@@ -42,6 +44,14 @@ RENEW_LEASE: Final = read_sql("renew_lease.postgres.sql")
 END_LEASE: Final = read_sql("end_lease.postgres.sql")
 
 CONNECT_TIMEOUT_S: Final = 3
+KEEPALIVES: Final[dict[str, Any]] = {
+    "keepalives": 1,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+"""A server that vanished without a word is noticed within about ten seconds, not when the kernel gives up."""
 SESSION: Final = "-c timezone=UTC -c statement_timeout=15000 -c idle_in_transaction_session_timeout=15000"
 
 Cursor = AsyncCursor[Any]
@@ -55,9 +65,43 @@ class PostgresStore:
     def __init__(self, url: str) -> None:
         self._url = url
         self._connection: AsyncConnection[Any] | None = None
+        self._turn = asyncio.Lock()
+        """A lease renewed while a batch is under way would join the batch's transaction, and be undone with it."""
 
     async def open(self) -> None:
-        await self.close()
+        async with self._turn:
+            await self._connect()
+
+    async def close(self) -> None:
+        async with self._turn:
+            await self._disconnect()
+
+    async def commit(self, operations: Sequence[Operation], *, is_repeat: bool = False) -> list[Outcome]:
+        async with self._turn:
+            return await self._commit(await self._ready(), operations, is_repeat=is_repeat)
+
+    async def renew_lease(self, process_id: uuid.UUID, *, name: str) -> None:
+        await self._execute(RENEW_LEASE, {"process_id": process_id, "name": name, "life_s": LEASE_LIFE_S})
+
+    async def end_lease(self, process_id: uuid.UUID) -> None:
+        await self._execute(END_LEASE, {"process_id": process_id})
+
+    async def _execute(self, statement: str, parameters: dict[str, Any]) -> None:
+        async with self._turn:
+            connection = await self._ready()
+            try:
+                await connection.execute(statement, parameters)
+            except psycopg.Error as error:
+                raise StoreUnavailable(str(error)) from error
+
+    async def _ready(self) -> AsyncConnection[Any]:
+        if self._connection is None or self._connection.closed:
+            await self._connect()
+        assert self._connection is not None
+        return self._connection
+
+    async def _connect(self) -> None:
+        await self._disconnect()
         try:
             self._connection = await AsyncConnection.connect(
                 self._url,
@@ -66,23 +110,25 @@ class PostgresStore:
                 connect_timeout=CONNECT_TIMEOUT_S,
                 options=SESSION,
                 application_name="hypereal ledger",
+                **KEEPALIVES,
             )
         except psycopg.OperationalError as error:
             raise StoreUnavailable(str(error)) from error
 
-    async def close(self) -> None:
+    async def _disconnect(self) -> None:
         if self._connection is not None:
             connection, self._connection = self._connection, None
             await connection.close()
 
-    async def commit(self, operations: Sequence[Operation], *, is_repeat: bool = False) -> list[Outcome]:
-        connection = await self._ready()
+    async def _commit(
+        self, connection: AsyncConnection[Any], operations: Sequence[Operation], *, is_repeat: bool
+    ) -> list[Outcome]:
         try:
             async with connection.pipeline() as pipeline:
                 await connection.execute("BEGIN")
                 reads = await _Reads.ask(connection, operations, is_repeat=is_repeat)
                 await pipeline.sync()
-                state = await reads.state()
+                state = await reads.state(connection)
                 if not is_repeat and may_repeat(state, operations):
                     await _collect_entries(await _ask_entries(connection, operations), state)
                 forgotten = forgotten_windows(state, operations)
@@ -96,7 +142,7 @@ class PostgresStore:
             if isinstance(error, psycopg.errors.QueryCanceled) or not connection.closed:
                 await self._roll_back(connection)
             raise StoreUnavailable(str(error)) from error
-        except psycopg.Error as error:
+        except (psycopg.Error, OverflowError, UnicodeError) as error:
             await self._roll_back(connection)
             raise BadOperation(str(error)) from error
         except BaseException:
@@ -104,31 +150,12 @@ class PostgresStore:
             raise
         return outcomes
 
-    async def renew_lease(self, process_id: uuid.UUID, *, name: str) -> None:
-        await self._execute(RENEW_LEASE, {"process_id": process_id, "name": name, "life_s": LEASE_LIFE_S})
-
-    async def end_lease(self, process_id: uuid.UUID) -> None:
-        await self._execute(END_LEASE, {"process_id": process_id})
-
-    async def _execute(self, statement: str, parameters: dict[str, Any]) -> None:
-        connection = await self._ready()
-        try:
-            await connection.execute(statement, parameters)
-        except psycopg.Error as error:
-            raise StoreUnavailable(str(error)) from error
-
-    async def _ready(self) -> AsyncConnection[Any]:
-        if self._connection is None or self._connection.closed:
-            await self.open()
-        assert self._connection is not None
-        return self._connection
-
     async def _roll_back(self, connection: AsyncConnection[Any]) -> None:
         """Leave no transaction behind; a connection that cannot even do that is dropped."""
         try:
             await connection.rollback()
         except psycopg.Error:
-            await self.close()
+            await self._disconnect()
 
 
 class _Reads:
@@ -164,14 +191,13 @@ class _Reads:
             reads.entries = await _ask_entries(connection, operations)
         return reads
 
-    async def state(self) -> State:
-        balances: dict[uuid.UUID, BalanceState] = {}
-        now: datetime | None = None
-        async for account_id, balance_micro, held_micro, seq, now in self.accounts:
-            balances[account_id] = BalanceState(balance_micro, held_micro, seq)
-        if now is None:
-            raise BadOperation("no such account")
-        state = State(now=now, balances=balances)
+    async def state(self, connection: AsyncConnection[Any]) -> State:
+        accounts = await self.accounts.fetchall()
+        balances = {
+            account_id: BalanceState(balance_micro, held_micro, seq)
+            for account_id, balance_micro, held_micro, seq, _ in accounts
+        }
+        state = State(now=accounts[0][-1] if accounts else await _ask_now(connection), balances=balances)
         if self.holds is not None:
             async for request_id, amount_micro, status, windows in self.holds:
                 state.holds[request_id] = HoldState(amount_micro, status == "open", decode_windows(windows))
@@ -183,6 +209,14 @@ class _Reads:
         if self.entries is not None:
             await _collect_entries(self.entries, state)
         return state
+
+
+async def _ask_now(connection: AsyncConnection[Any]) -> datetime:
+    """The transaction's time, where no account's row brought it along."""
+    row = await (await connection.execute("SELECT now()")).fetchone()
+    assert row is not None
+    now: datetime = row[0]
+    return now
 
 
 async def _ask_windows(connection: AsyncConnection[Any], windows: Iterable[WantedWindow]) -> Cursor:

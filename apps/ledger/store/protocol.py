@@ -18,10 +18,6 @@ class StoreUnavailable(Exception):
     """The store could not be reached. Whether the batch committed is unknown: repeat it with `is_repeat`."""
 
 
-class BadOperation(Exception):
-    """The store refused the batch because of what one of its operations holds: commit them one by one."""
-
-
 class LedgerStore(Protocol):
     """One connection of its own; used by one committer, one batch at a time."""
 

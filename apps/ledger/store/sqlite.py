@@ -16,6 +16,7 @@ import msgspec
 from apps.core import clock
 from apps.core.ids import new_id
 from apps.ledger.operations import (
+    BadOperation,
     BalanceState,
     EntryState,
     HeldWindow,
@@ -31,7 +32,7 @@ from apps.ledger.operations import (
     Writes,
 )
 from apps.ledger.rules import decide, window_start
-from apps.ledger.store.protocol import LEASE_LIFE_S, BadOperation, StoreUnavailable
+from apps.ledger.store.protocol import LEASE_LIFE_S, StoreUnavailable
 from apps.ledger.store.wanted import WantedWindow, forgotten_windows, may_repeat, wanted_windows
 from apps.usage.record import COLUMNS, Record
 from apps.usage.store import INSERT_RECORDS_SQLITE
@@ -149,7 +150,7 @@ class SqliteStore:
         except sqlite3.OperationalError as error:
             self._roll_back()
             raise StoreUnavailable(str(error)) from error
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OverflowError, UnicodeError) as error:
             self._roll_back()
             raise BadOperation(str(error)) from error
         except BaseException:
