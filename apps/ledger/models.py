@@ -67,9 +67,7 @@ class Entry(models.Model):
         verbose_name_plural = "entries"
         indexes: ClassVar = [
             models.Index(fields=["account_id", "-seq"], name="entry_by_account"),
-            models.Index(
-                fields=["account_id", "reference"], name="entry_by_reference", condition=~Q(reference="")
-            ),
+            models.Index(fields=["account_id", "reference"], name="entry_by_reference", condition=~Q(reference="")),
         ]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["account_id", "operation_id", "kind"], name="entry_once_per_operation"),

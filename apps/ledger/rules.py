@@ -364,12 +364,8 @@ def _refuse_hold(
     return Waiting(HoldRefused("credits_reserved", message, facts=facts))
 
 
-def _refusal(
-    code: str, asked: Hold, value: int, used: int, resets_at: datetime | None, available: int
-) -> HoldRefused:
-    message = (
-        f"{_REASONS[code]}: it needs {Credits(asked.least_micro)} credits, {Credits(available)} are available."
-    )
+def _refusal(code: str, asked: Hold, value: int, used: int, resets_at: datetime | None, available: int) -> HoldRefused:
+    message = f"{_REASONS[code]}: it needs {Credits(asked.least_micro)} credits, {Credits(available)} are available."
     facts = LimitFacts(
         code,
         value,

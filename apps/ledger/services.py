@@ -72,9 +72,7 @@ def correct(*, account_id: uuid.UUID, amount: Credits, reason: str, actor: str) 
 _HOUSE = {"top_up": rules.CASH, "grant": rules.PROMOTION, "correction": rules.ADJUSTMENT}
 
 
-def _move(
-    account_id: uuid.UUID, kind: str, amount: Credits, *, reference: str, reason: str, actor: str
-) -> Movement:
+def _move(account_id: uuid.UUID, kind: str, amount: Credits, *, reference: str, reason: str, actor: str) -> Movement:
     if amount.micro == 0:
         raise BadMovement("the amount must not be zero")
     if amount.micro < 0 and kind != "correction":
@@ -116,6 +114,4 @@ def _repeat(known: Entry, amount: Credits) -> Movement:
         raise ReferenceReused(
             f"reference {known.reference!r} was used for {Credits(known.amount_micro)} credits, not {amount}"
         )
-    return Movement(
-        known.id, Credits(known.balance_before_micro), Credits(known.balance_after_micro), repeated=True
-    )
+    return Movement(known.id, Credits(known.balance_before_micro), Credits(known.balance_after_micro), repeated=True)

@@ -73,7 +73,5 @@ def _expire(holds: QuerySet[Hold]) -> int:
         rows = list(holds.order_by("account_id")[:BATCH])
         if not rows:
             return expired
-        outcomes = orm.commit(
-            [Expire(row.request_id, row.account_id, orm.held_windows(row.windows)) for row in rows]
-        )
+        outcomes = orm.commit([Expire(row.request_id, row.account_id, orm.held_windows(row.windows)) for row in rows])
         expired += sum(isinstance(outcome, Released) and outcome.was_open for outcome in outcomes)

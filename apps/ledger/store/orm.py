@@ -75,9 +75,7 @@ def _read(operations: Sequence[Operation]) -> State:
         )
     for account_id, scope, period, starts_at in wanted_windows(operations) | forgotten_windows(state, operations):
         start = window_start(period, state.now) if starts_at is None else starts_at
-        window = BudgetWindow.objects.filter(
-            account_id=account_id, scope=scope, period=period, starts_at=start
-        ).first()
+        window = BudgetWindow.objects.filter(account_id=account_id, scope=scope, period=period, starts_at=start).first()
         if window is not None:
             state.windows[account_id, scope, period, start] = WindowState(window.spent_micro, window.held_micro)
     operation_ids = requests | {operation.operation_id for operation in operations if isinstance(operation, Move)}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 import psycopg
-from psycopg import AsyncConnection, AsyncCursor
+from psycopg import AsyncConnection
 
 from apps.core.ids import new_id
 from apps.ledger.operations import (
@@ -31,32 +31,62 @@ from apps.ledger.operations import (
 )
 from apps.ledger.rules import decide
 from apps.ledger.store.protocol import LEASE_LIFE_S, StoreUnavailable, read_sql
-from apps.ledger.store.wanted import WantedWindow, forgotten_windows, may_repeat, wanted_windows
+from apps.ledger.store.statements import Statements
+from apps.ledger.store.wanted import forgotten_windows, may_repeat, wanted_windows
 from apps.usage.store import INSERT_RECORDS_POSTGRES
 
-LOCK_ACCOUNTS: Final = read_sql("lock_accounts.postgres.sql")
-READ_HOLDS: Final = read_sql("read_holds.postgres.sql")
-READ_WINDOWS: Final = read_sql("read_windows.postgres.sql")
-READ_KEYS: Final = read_sql("read_keys.postgres.sql")
-READ_ENTRIES: Final = read_sql("read_entries.postgres.sql")
-WRITE_BATCH: Final = read_sql("write_batch.postgres.sql")
-RENEW_LEASE: Final = read_sql("renew_lease.postgres.sql")
-END_LEASE: Final = read_sql("end_lease.postgres.sql")
+LOCK_ACCOUNTS: Final = "lock_accounts"
+READ_HOLDS: Final = "read_holds"
+READ_WINDOWS: Final = "read_windows"
+READ_KEYS: Final = "read_keys"
+READ_ENTRIES: Final = "read_entries"
+WRITE_BATCH: Final = "write_batch"
+RENEW_LEASE: Final = "renew_lease"
+END_LEASE: Final = "end_lease"
+INSERT_RECORDS: Final = "insert_records"
+BEGIN: Final = "begin"
+COMMIT: Final = "commit"
+ROLLBACK: Final = "rollback"
+FILES: Final = (
+    LOCK_ACCOUNTS,
+    READ_HOLDS,
+    READ_WINDOWS,
+    READ_KEYS,
+    READ_ENTRIES,
+    WRITE_BATCH,
+    RENEW_LEASE,
+    END_LEASE,
+)
+STATEMENTS: Final = {
+    **{name: read_sql(f"{name}.postgres.sql") for name in FILES},
+    INSERT_RECORDS: INSERT_RECORDS_POSTGRES,
+    BEGIN: "BEGIN",
+    COMMIT: "COMMIT",
+    ROLLBACK: "ROLLBACK",
+}
 
 CONNECT_TIMEOUT_S: Final = 3
-KEEPALIVES: Final[dict[str, Any]] = {
-    "keepalives": 1,
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 10_000,
-}
-"""A server that vanished without a word is noticed within about ten seconds, not when the kernel gives up."""
 SESSION: Final = "-c timezone=UTC -c statement_timeout=15000 -c idle_in_transaction_session_timeout=15000"
+TCP_USER_TIMEOUT_MS: Final = 10_000
+"""A server that vanished without a word is noticed within about ten seconds, not when the kernel gives up."""
 
-Cursor = AsyncCursor[Any]
 encode = msgspec.json.Encoder().encode
-decode_windows = msgspec.json.Decoder(tuple[HeldWindow, ...]).decode
+
+
+Collector = Callable[[bytes | None, State], None]
+"""Adds a statement's answer to the state."""
+
+
+class _Locked(msgspec.Struct):
+    now: datetime
+    balances: list[tuple[uuid.UUID, int, int, int]]
+
+
+decode_locked = msgspec.json.Decoder(_Locked).decode
+decode_holds = msgspec.json.Decoder(list[tuple[uuid.UUID, int, bool, tuple[HeldWindow, ...]]]).decode
+decode_windows = msgspec.json.Decoder(list[tuple[uuid.UUID, str, str, datetime, int, int]]).decode
+decode_keys = msgspec.json.Decoder(list[tuple[uuid.UUID, bool, bool, datetime | None]]).decode
+decode_entries = msgspec.json.Decoder(list[tuple[uuid.UUID, str, uuid.UUID, int, int, int]]).decode
 
 
 class PostgresStore:
@@ -65,6 +95,7 @@ class PostgresStore:
     def __init__(self, url: str) -> None:
         self._url = url
         self._connection: AsyncConnection[Any] | None = None
+        self._statements: Statements | None = None
         self._turn = asyncio.Lock()
         """A lease renewed while a batch is under way would join the batch's transaction, and be undone with it."""
 
@@ -81,24 +112,26 @@ class PostgresStore:
             return await self._commit(await self._ready(), operations, is_repeat=is_repeat)
 
     async def renew_lease(self, process_id: uuid.UUID, *, name: str) -> None:
-        await self._execute(RENEW_LEASE, {"process_id": process_id, "name": name, "life_s": LEASE_LIFE_S})
+        await self._execute(RENEW_LEASE, str(process_id), name, str(LEASE_LIFE_S))
 
     async def end_lease(self, process_id: uuid.UUID) -> None:
-        await self._execute(END_LEASE, {"process_id": process_id})
+        await self._execute(END_LEASE, str(process_id))
 
-    async def _execute(self, statement: str, parameters: dict[str, Any]) -> None:
+    async def _execute(self, name: str, *parameters: str) -> None:
         async with self._turn:
-            connection = await self._ready()
+            statements = await self._ready()
             try:
-                await connection.execute(statement, parameters)
+                statements.ask(name, *parameters)
+                await statements.answers()
             except psycopg.Error as error:
+                await self._disconnect()
                 raise StoreUnavailable(str(error)) from error
 
-    async def _ready(self) -> AsyncConnection[Any]:
-        if self._connection is None or self._connection.closed:
+    async def _ready(self) -> Statements:
+        if self._statements is None:
             await self._connect()
-        assert self._connection is not None
-        return self._connection
+        assert self._statements is not None
+        return self._statements
 
     async def _connect(self) -> None:
         await self._disconnect()
@@ -106,168 +139,168 @@ class PostgresStore:
             self._connection = await AsyncConnection.connect(
                 self._url,
                 autocommit=True,
-                prepare_threshold=0,
                 connect_timeout=CONNECT_TIMEOUT_S,
                 options=SESSION,
                 application_name="hypereal ledger",
-                **KEEPALIVES,
+                keepalives=1,
+                keepalives_idle=5,
+                keepalives_interval=2,
+                keepalives_count=3,
+                tcp_user_timeout=TCP_USER_TIMEOUT_MS,
             )
-        except psycopg.OperationalError as error:
+            statements = Statements(self._connection)
+            await statements.prepare(STATEMENTS)
+        except psycopg.Error as error:
+            await self._disconnect()
             raise StoreUnavailable(str(error)) from error
+        self._statements = statements
 
     async def _disconnect(self) -> None:
+        if self._statements is not None:
+            self._statements.close()
+            self._statements = None
         if self._connection is not None:
             connection, self._connection = self._connection, None
             await connection.close()
 
     async def _commit(
-        self, connection: AsyncConnection[Any], operations: Sequence[Operation], *, is_repeat: bool
+        self, statements: Statements, operations: Sequence[Operation], *, is_repeat: bool
     ) -> list[Outcome]:
         try:
-            async with connection.pipeline() as pipeline:
-                await connection.execute("BEGIN")
-                reads = await _Reads.ask(connection, operations, is_repeat=is_repeat)
-                await pipeline.sync()
-                state = await reads.state(connection)
-                if not is_repeat and may_repeat(state, operations):
-                    await _collect_entries(await _ask_entries(connection, operations), state)
-                forgotten = forgotten_windows(state, operations)
-                if forgotten:
-                    await _collect_windows(await _ask_windows(connection, forgotten), state)
-                outcomes, writes = decide(state, operations)
-                await _write(connection, state, writes)
-                await connection.execute("COMMIT")
-                await pipeline.sync()
+            statements.ask(BEGIN)
+            state = await _read(statements, operations, is_repeat=is_repeat)
+            outcomes, writes = decide(state, operations)
+            _ask_write(statements, state, writes)
+            statements.ask(COMMIT)
+            await statements.answers()
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            if isinstance(error, psycopg.errors.QueryCanceled) or not connection.closed:
-                await self._roll_back(connection)
+            # Whether it committed is unknown, and what the connection still holds too: begin anew with another.
+            await self._disconnect()
             raise StoreUnavailable(str(error)) from error
         except (psycopg.Error, OverflowError, UnicodeError) as error:
-            await self._roll_back(connection)
+            await self._roll_back(statements)
             raise BadOperation(str(error)) from error
+        except asyncio.CancelledError:
+            await self._disconnect()
+            raise
         except BaseException:
-            await self._roll_back(connection)
+            await self._roll_back(statements)
             raise
         return outcomes
 
-    async def _roll_back(self, connection: AsyncConnection[Any]) -> None:
+    async def _roll_back(self, statements: Statements) -> None:
         """Leave no transaction behind; a connection that cannot even do that is dropped."""
         try:
-            await connection.rollback()
+            statements.ask(ROLLBACK)
+            await statements.answers()
         except psycopg.Error:
             await self._disconnect()
 
 
-class _Reads:
-    """The reads of one batch, sent together and collected after the round trip."""
-
-    def __init__(self, accounts: Cursor) -> None:
-        self.accounts = accounts
-        self.holds: Cursor | None = None
-        self.windows: Cursor | None = None
-        self.keys: Cursor | None = None
-        self.entries: Cursor | None = None
-
-    @classmethod
-    async def ask(
-        cls, connection: AsyncConnection[Any], operations: Sequence[Operation], *, is_repeat: bool
-    ) -> _Reads:
-        accounts = sorted({operation.account_id for operation in operations})
-        reads = cls(await connection.execute(LOCK_ACCOUNTS, {"accounts": accounts}))
-        requests = [
-            operation.request_id
-            for operation in operations
-            if not isinstance(operation, Move) and (is_repeat or not isinstance(operation, Hold))
-        ]
-        if requests:
-            reads.holds = await connection.execute(READ_HOLDS, {"requests": requests})
-        keys = list({operation.key_id for operation in operations if isinstance(operation, Hold)})
-        if keys:
-            reads.keys = await connection.execute(READ_KEYS, {"keys": keys})
-        windows = wanted_windows(operations)
-        if windows:
-            reads.windows = await _ask_windows(connection, windows)
-        if is_repeat or any(isinstance(operation, Move) for operation in operations):
-            reads.entries = await _ask_entries(connection, operations)
-        return reads
-
-    async def state(self, connection: AsyncConnection[Any]) -> State:
-        accounts = await self.accounts.fetchall()
-        balances = {
-            account_id: BalanceState(balance_micro, held_micro, seq)
-            for account_id, balance_micro, held_micro, seq, _ in accounts
-        }
-        state = State(now=accounts[0][-1] if accounts else await _ask_now(connection), balances=balances)
-        if self.holds is not None:
-            async for request_id, amount_micro, status, windows in self.holds:
-                state.holds[request_id] = HoldState(amount_micro, status == "open", decode_windows(windows))
-        if self.windows is not None:
-            await _collect_windows(self.windows, state)
-        if self.keys is not None:
-            async for key_id, status, expires_at, account_status in self.keys:
-                state.keys[key_id] = KeyState(status != "active", account_status != "active", expires_at)
-        if self.entries is not None:
-            await _collect_entries(self.entries, state)
-        return state
+async def _read(statements: Statements, operations: Sequence[Operation], *, is_repeat: bool) -> State:
+    """Lock the accounts and read what the batch needs: one round trip, another where it holds a surprise."""
+    collectors = _ask(statements, operations, is_repeat=is_repeat)
+    _, locked, *answers = await statements.answers()
+    state = _state(locked)
+    for collect, answer in zip(collectors, answers, strict=True):
+        collect(answer, state)
+    if not is_repeat and may_repeat(state, operations):
+        _ask_entries(statements, operations)
+        _collect_entries((await statements.answers())[0], state)
+    forgotten = forgotten_windows(state, operations)
+    if forgotten:
+        statements.ask(READ_WINDOWS, encode(list(forgotten)).decode())
+        _collect_windows((await statements.answers())[0], state)
+    return state
 
 
-async def _ask_now(connection: AsyncConnection[Any]) -> datetime:
-    """The transaction's time, where no account's row brought it along."""
-    row = await (await connection.execute("SELECT now()")).fetchone()
-    assert row is not None
-    now: datetime = row[0]
-    return now
+def _ask(statements: Statements, operations: Sequence[Operation], *, is_repeat: bool) -> list[Collector]:
+    """Queue the lock, alone and first, then the reads; return what collects each of their answers."""
+    collectors: list[Collector] = []
+    statements.ask(LOCK_ACCOUNTS, _array(sorted({operation.account_id for operation in operations})))
+    requests = [
+        operation.request_id
+        for operation in operations
+        if not isinstance(operation, Move) and (is_repeat or not isinstance(operation, Hold))
+    ]
+    if requests:
+        statements.ask(READ_HOLDS, _array(requests))
+        collectors.append(_collect_holds)
+    keys = {operation.key_id for operation in operations if isinstance(operation, Hold)}
+    if keys:
+        statements.ask(READ_KEYS, _array(keys))
+        collectors.append(_collect_keys)
+    windows = wanted_windows(operations)
+    if windows:
+        statements.ask(READ_WINDOWS, encode(list(windows)).decode())
+        collectors.append(_collect_windows)
+    if is_repeat or any(isinstance(operation, Move) for operation in operations):
+        _ask_entries(statements, operations)
+        collectors.append(_collect_entries)
+    return collectors
 
 
-async def _ask_windows(connection: AsyncConnection[Any], windows: Iterable[WantedWindow]) -> Cursor:
-    columns = list(zip(*windows, strict=True))
-    return await connection.execute(
-        READ_WINDOWS,
-        {
-            "accounts": list(columns[0]),
-            "scopes": list(columns[1]),
-            "periods": list(columns[2]),
-            "starts": list(columns[3]),
-        },
-    )
+def _state(locked: bytes | None) -> State:
+    assert locked is not None
+    found = decode_locked(locked)
+    balances = {
+        account_id: BalanceState(balance_micro, held_micro, seq)
+        for account_id, balance_micro, held_micro, seq in found.balances
+    }
+    return State(now=found.now, balances=balances)
 
 
-async def _collect_windows(cursor: Cursor, state: State) -> None:
-    async for account_id, scope, period, starts_at, spent_micro, held_micro in cursor:
-        state.windows[account_id, scope, period, starts_at] = WindowState(spent_micro, held_micro)
+def _collect_holds(answer: bytes | None, state: State) -> None:
+    if answer is not None:
+        for request_id, amount_micro, is_open, windows in decode_holds(answer):
+            state.holds[request_id] = HoldState(amount_micro, is_open, windows)
 
 
-async def _ask_entries(connection: AsyncConnection[Any], operations: Sequence[Operation]) -> Cursor:
+def _collect_keys(answer: bytes | None, state: State) -> None:
+    if answer is not None:
+        for key_id, is_suspended, is_frozen, expires_at in decode_keys(answer):
+            state.keys[key_id] = KeyState(is_suspended, is_frozen, expires_at)
+
+
+def _collect_windows(answer: bytes | None, state: State) -> None:
+    if answer is not None:
+        for account_id, scope, period, starts_at, spent_micro, held_micro in decode_windows(answer):
+            state.windows[account_id, scope, period, starts_at] = WindowState(spent_micro, held_micro)
+
+
+def _ask_entries(statements: Statements, operations: Sequence[Operation]) -> None:
     pairs = [
         (operation.account_id, operation.operation_id if isinstance(operation, Move) else operation.request_id)
         for operation in operations
         if isinstance(operation, (Move, Settle))
     ]
-    return await connection.execute(
-        READ_ENTRIES, {"accounts": [pair[0] for pair in pairs], "operations": [pair[1] for pair in pairs]}
-    )
+    statements.ask(READ_ENTRIES, _array(pair[0] for pair in pairs), _array(pair[1] for pair in pairs))
 
 
-async def _collect_entries(cursor: Cursor, state: State) -> None:
-    async for operation_id, kind, entry_id, amount_micro, before_micro, after_micro in cursor:
-        state.entries[operation_id, kind] = EntryState(entry_id, amount_micro, before_micro, after_micro)
+def _collect_entries(answer: bytes | None, state: State) -> None:
+    if answer is not None:
+        for operation_id, kind, entry_id, amount_micro, before_micro, after_micro in decode_entries(answer):
+            state.entries[operation_id, kind] = EntryState(entry_id, amount_micro, before_micro, after_micro)
 
 
-async def _write(connection: AsyncConnection[Any], state: State, writes: Writes) -> None:
+def _ask_write(statements: Statements, state: State, writes: Writes) -> None:
     if writes.balances or writes.new_holds or writes.ended_holds or writes.expired_holds:
-        await connection.execute(
+        statements.ask(
             WRITE_BATCH,
-            {
-                "balances": encode([_balance_row(account_id, state) for account_id in writes.balances]).decode(),
-                "holds": encode(writes.new_holds).decode(),
-                "windows": encode([_window_row(key, state) for key in writes.windows]).decode(),
-                "entries": encode(writes.entries).decode(),
-                "ended": writes.ended_holds,
-                "expired": writes.expired_holds,
-            },
+            encode([_balance_row(account_id, state) for account_id in writes.balances]).decode(),
+            encode(writes.new_holds).decode(),
+            encode([_window_row(key, state) for key in writes.windows]).decode(),
+            encode(writes.entries).decode(),
+            _array(writes.ended_holds),
+            _array(writes.expired_holds),
         )
     if writes.records:
-        await connection.execute(INSERT_RECORDS_POSTGRES, {"records": encode(writes.records).decode()})
+        statements.ask(INSERT_RECORDS, encode(writes.records).decode())
+
+
+def _array(ids: Iterable[uuid.UUID]) -> str:
+    """A uuid[] as SQL writes it."""
+    return "{" + ",".join(map(str, ids)) + "}"
 
 
 def _balance_row(account_id: uuid.UUID, state: State) -> dict[str, object]:

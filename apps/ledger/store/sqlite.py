@@ -206,9 +206,7 @@ def _read_entries(connection: sqlite3.Connection, operations: Sequence[Operation
         operation_id = operation.operation_id if isinstance(operation, Move) else operation.request_id
         rows = connection.execute(READ_ENTRIES, (operation.account_id.hex, operation_id.hex))
         for kind, entry_id, amount_micro, before_micro, after_micro in rows:
-            state.entries[operation_id, kind] = EntryState(
-                uuid.UUID(entry_id), amount_micro, before_micro, after_micro
-            )
+            state.entries[operation_id, kind] = EntryState(uuid.UUID(entry_id), amount_micro, before_micro, after_micro)
 
 
 def _write(connection: sqlite3.Connection, state: State, writes: Writes) -> None:

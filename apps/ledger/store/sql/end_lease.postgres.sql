@@ -1,3 +1,3 @@
 -- end_lease.postgres.sql : a process stopped in order and holds nothing any more.
--- in   : process_id      out: nothing
-DELETE FROM ledger_processlease WHERE process_id = %(process_id)s
+-- in   : $1 process_id      out: nothing
+DELETE FROM ledger_processlease WHERE process_id = $1::uuid

@@ -1,9 +1,15 @@
 -- lock_accounts.postgres.sql : take the accounts of a batch, alone in its statement.
--- in   : accounts, a uuid[]      out: each account's balance, and the transaction's time
+-- in   : $1 accounts, a uuid[]      out: {"now", "balances": [[account_id, balance, held, seq], …]}
 -- locks: account rows ordered by id, so that two batches never wait on each other. What another process wrote while
 --        this statement waited is seen by the next one.
-SELECT account_id, balance_micro, held_micro, seq, now()
-FROM ledger_balance
-WHERE account_id = ANY(%(accounts)s)
-ORDER BY account_id
-FOR NO KEY UPDATE
+SELECT json_build_object(
+    'now', now(),
+    'balances', coalesce(json_agg(json_build_array(account_id, balance_micro, held_micro, seq)), '[]')
+)
+FROM (
+    SELECT account_id, balance_micro, held_micro, seq
+    FROM ledger_balance
+    WHERE account_id = ANY($1::uuid[])
+    ORDER BY account_id
+    FOR NO KEY UPDATE
+) AS account

@@ -1,6 +1,6 @@
 -- read_keys.postgres.sql : whether the keys that ask for holds may still spend, as committed now.
--- in   : keys, a uuid[]      out: key_id, status of the key, its expiry, status of its account
-SELECT k.id, k.status, k.expires_at, a.status
+-- in   : $1 keys, a uuid[]      out: [[key_id, is_suspended, is_frozen, expires_at], …], null where there are none
+SELECT json_agg(json_build_array(k.id, k.status <> 'active', a.status <> 'active', k.expires_at))
 FROM keys_apikey k
 JOIN accounts_account a ON a.id = k.account_id
-WHERE k.id = ANY(%(keys)s)
+WHERE k.id = ANY($1::uuid[])

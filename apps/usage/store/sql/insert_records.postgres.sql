@@ -1,5 +1,5 @@
 -- insert_records.postgres.sql : add usage records, many in one statement.
--- in   : records, a JSON array of objects whose keys are the columns      out: nothing
+-- in   : $1 records, a JSON array of objects whose keys are the columns      out: nothing
 -- A record that is already there stays as it is: the operation was repeated.
 INSERT INTO usage_usagerecord (
     request_id, account_id, key_id, model_id, endpoint, is_stream, received_at, status, http_status, error_code,
@@ -14,7 +14,7 @@ SELECT
     reasoning_tokens, image_input_tokens, image_output_tokens, server_tool_requests, price_version_id, charge_micro,
     compensated_micro, absorbed_micro, held_micro, is_estimated, latency_ms, first_byte_ms, queue_ms, session_id,
     client, route_id, provider, upstream_request_id, adapted, facts
-FROM json_to_recordset(%(records)s::json) AS record (
+FROM json_to_recordset($1::json) AS record (
     request_id uuid, account_id uuid, key_id uuid, model_id text, endpoint text, is_stream boolean, received_at
     timestamptz, status text, http_status smallint, error_code text, error_detail text, input_tokens bigint,
     cache_read_tokens bigint, cache_write_5m_tokens bigint, cache_write_1h_tokens bigint, output_tokens bigint,
