@@ -13,12 +13,13 @@ import django
 django.setup(set_prefix=False)
 
 from channels.routing import URLRouter  # noqa: E402
-from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
+from channels.security.websocket import AllowedHostsOriginValidator, WebsocketDenier  # noqa: E402
 from django.conf import settings  # noqa: E402
 from django.core.handlers.asgi import ASGIHandler  # noqa: E402
+from django.urls import re_path  # noqa: E402
 
 from apps.gateway.call import Message, Receive, Scope, Send  # noqa: E402
-from apps.gateway.endpoints import gateway  # noqa: E402
+from apps.gateway.endpoints import gateway, refuse_websocket  # noqa: E402
 from hypereal.wiring import Wiring  # noqa: E402
 
 EMPTY_HEAD: Final[Message] = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]}
@@ -30,7 +31,10 @@ class Application:
 
     def __init__(self) -> None:
         self._django: Any = ASGIHandler()
-        self._websockets: Any = AllowedHostsOriginValidator(URLRouter([]))
+        self._websockets: Any = AllowedHostsOriginValidator(
+            # What leads nowhere is refused, not raised.
+            URLRouter([re_path("", WebsocketDenier.as_asgi())])
+        )
         self._wiring: Wiring | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -47,7 +51,10 @@ class Application:
             else:
                 await self._django(scope, receive, send)
         elif kind == "websocket":
-            await self._websockets(scope, receive, send)
+            if scope["path"].startswith("/v1/"):
+                await refuse_websocket(scope, send)
+            else:
+                await self._websockets(scope, receive, send)
         elif kind == "lifespan":
             await self._live(receive, send)
 

@@ -39,9 +39,7 @@ class Credits:
 
     def __str__(self) -> str:
         """`12` where whole, else up to six decimals: `0.0136`."""
-        whole, rest = divmod(abs(self.micro), MICRO_PER_CREDIT)
-        sign = "-" if self.micro < 0 else ""
-        return f"{sign}{whole}.{rest:06d}".rstrip("0") if rest else f"{sign}{whole}"
+        return json_amount(self.micro)
 
     @classmethod
     def whole(cls, credits: int) -> Credits:
@@ -72,12 +70,14 @@ class Credits:
 
 def json_amount(micro: int) -> str:
     """Render microcredits as a JSON number of credits: `12`, `0.0136`. Never a float on the way."""
-    return str(Credits(micro))
+    whole, rest = divmod(abs(micro), MICRO_PER_CREDIT)
+    sign = "-" if micro < 0 else ""
+    return f"{sign}{whole}.{rest:06d}".rstrip("0") if rest else f"{sign}{whole}"
 
 
 def json_number(micro: int) -> int | Decimal:
     """The same amount as a value for an encoder: an int where whole, else an exact Decimal."""
-    return micro // MICRO_PER_CREDIT if micro % MICRO_PER_CREDIT == 0 else Decimal(str(Credits(micro)))
+    return micro // MICRO_PER_CREDIT if micro % MICRO_PER_CREDIT == 0 else Decimal(json_amount(micro))
 
 
 def price_per_mtok(usd: str | None) -> int | None:

@@ -9,12 +9,13 @@ from apps.core.errors import GatewayError
 from apps.dialects.protocol import Dialect
 from apps.dialects.registry import BY_ENDPOINT
 from apps.gateway import listing, respond
-from apps.gateway.call import Call, NotFound, Receive, Scope, Send, read_head
+from apps.gateway.call import Call, Message, NotFound, Receive, Scope, Send, read_head
 from apps.gateway.guard import CallerLeft, throw_away_body
-from apps.gateway.identify import identify
+from apps.gateway.identify import identify, read_client
 from apps.gateway.pipeline import serve
 from apps.gateway.stores import Stores
 from apps.governor.store.protocol import CallerGone
+from apps.keys.rules import check_key
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,14 @@ MODEL_PATHS: Final = ("/v1/managed/models", "/v1/models")
 LISTED: Final = ", ".join([*(f"POST {path}" for path in MANAGED_PATHS), *(f"GET {path}" for path in MODEL_PATHS)])
 
 
+class WrongMethod(GatewayError):
+    """The path is there, but not for this method."""
+
+    def __init__(self, allowed: str) -> None:
+        super().__init__("method_not_allowed", f"This endpoint takes {allowed} only.")
+        self.allowed = allowed
+
+
 async def gateway(scope: Scope, receive: Receive, send: Send, stores: Stores) -> None:
     """Answer one request under `/v1`."""
     dialect = MANAGED_PATHS.get(scope["path"])
@@ -39,7 +48,7 @@ async def gateway(scope: Scope, receive: Receive, send: Send, stores: Stores) ->
     try:
         if dialect is not None:
             if call.method != "POST":
-                raise _wrong_method("POST")
+                raise WrongMethod("POST")
             await serve(call, dialect, receive, send, stores)
         elif call.path in MODEL_PATHS:
             await _list_models(call, send, stores)
@@ -56,10 +65,22 @@ async def gateway(scope: Scope, receive: Receive, send: Send, stores: Stores) ->
         await _refuse(call, failure, receive, send)
 
 
+async def refuse_websocket(scope: Scope, send: Send) -> None:
+    """Answer a websocket's handshake under `/v1` with 426: agents that try one then fall back to plain requests."""
+
+    async def send_in_its_stead(message: Message) -> None:
+        await send({**message, "type": f"websocket.{message['type']}"})
+
+    call = read_head({**scope, "method": "GET"}, dialect=MANAGED_PATHS.get(scope["path"]))
+    error = GatewayError("websocket_unsupported", "There are no websockets here. Send a plain HTTP request.")
+    await respond.send_error(send_in_its_stead, call, error)
+
+
 async def _list_models(call: Call, send: Send, stores: Stores) -> None:
     if call.method not in {"GET", "HEAD"}:
-        raise _wrong_method("GET")
+        raise WrongMethod("GET, HEAD")
     key = await identify(call, stores)
+    check_key(key, client=read_client(call), now=call.received_at)
     models = [model for model in stores.catalog.all() if not key.allowed_models or model.model_id in key.allowed_models]
     is_anthropic = call.is_anthropic and call.path == "/v1/models"
     body = listing.anthropic_list(models) if is_anthropic else listing.openai_list(models)
@@ -67,18 +88,15 @@ async def _list_models(call: Call, send: Send, stores: Stores) -> None:
     await respond.send_reply(send, status=200, head=head, body=b"" if call.method == "HEAD" else body)
 
 
-def _wrong_method(allowed: str) -> GatewayError:
-    return GatewayError("method_not_allowed", f"This endpoint takes {allowed} only.")
-
-
 async def _refuse(call: Call, error: GatewayError, receive: Receive, send: Send) -> None:
     """Answer with an error. Where a body may still be coming, let its sender read the answer before we close."""
+    extra = [(b"allow", error.allowed.encode())] if isinstance(error, WrongMethod) else []
     may_be_sending = call.method == "POST" and (
         b"transfer-encoding" in call.headers or call.headers.get(b"content-length", b"0") != b"0"
     )
     if not may_be_sending or call.body_is_read:
-        await respond.send_error(send, call, error)
+        await respond.send_error(send, call, error, extra=extra)
         return
-    await respond.send_error(send, call, error, extra=[respond.CLOSE], more=True)
+    await respond.send_error(send, call, error, extra=[*extra, respond.CLOSE], more=True)
     await throw_away_body(receive)
     await send({"type": "http.response.body", "body": b""})

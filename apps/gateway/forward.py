@@ -58,12 +58,16 @@ async def forward(call: Call, permit: Permit, *, max_tokens: int | None, stores:
     Raises: UpstreamFailed.
     """
     failure: UpstreamFailed | None = None
-    for route in permit.routes[:MAX_ATTEMPTS]:
+    attempts = 0
+    for route in permit.routes:
+        if attempts == MAX_ATTEMPTS:
+            break
         if not stores.governor.may_call(route.key):
             failure = failure or UpstreamFailed(
                 "circuit_open", f"{permit.model.model_id} is failing upstream; its circuit is open.", retry_after_s=5
             )
             continue
+        attempts += 1
         began_at = clock.monotonic()
         try:
             reply = await _send(call, permit, route, max_tokens=max_tokens, stores=stores)

@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from apps.core import clock
 from apps.core.errors import GatewayError
 from apps.gateway.call import Call, Message, Receive
 
 MAX_BODY_BYTES: Final = 33_554_432
+MAX_DIGITS: Final = 20
+"""Of a length: the first so many are enough to see that it is too large, and Python reads no number of thousands."""
 BODY_IDLE_S: Final = 30.0
 """A sender that is silent for this long within its body is refused with 408."""
+BODY_S: Final = 600.0
+"""For a whole body, however steadily it drips: 32 MiB at half a megabit per second."""
 LINGER_BYTES: Final = 2 * MAX_BODY_BYTES
 LINGER_S: Final = 5.0
 """A refused body is thrown away up to here, so that its sender can read the refusal before the connection closes."""
@@ -33,7 +38,7 @@ def check_length(call: Call) -> None:
     if encoding != b"identity":
         raise BodyRefused("unsupported_encoding", "This content-encoding is not supported. Send the body as it is.")
     declared = call.headers.get(b"content-length")
-    if declared is not None and declared.isdigit() and int(declared) > MAX_BODY_BYTES:
+    if declared is not None and declared.isdigit() and int(declared[:MAX_DIGITS]) > MAX_BODY_BYTES:
         raise _too_large()
 
 
@@ -42,6 +47,7 @@ async def read_body(receive: Receive) -> bytes:
 
     Raises: BodyRefused, CallerLeft.
     """
+    ends_at = clock.monotonic() + BODY_S
     message = await _next(receive)
     body: bytes = message.get("body", b"")
     if not message.get("more_body", False):
@@ -50,6 +56,8 @@ async def read_body(receive: Receive) -> bytes:
         return body
     parts, size = [body], len(body)
     while message.get("more_body", False):
+        if clock.monotonic() > ends_at:
+            raise _too_slow()
         message = await _next(receive)
         part: bytes = message.get("body", b"")
         size += len(part)
@@ -64,7 +72,7 @@ async def _next(receive: Receive) -> Message:
         async with asyncio.timeout(BODY_IDLE_S):
             message = await receive()
     except TimeoutError:
-        raise BodyRefused("request_timeout", "The request body did not arrive in time.") from None
+        raise _too_slow() from None
     if message["type"] == "http.disconnect":
         raise CallerLeft
     return message
@@ -82,6 +90,10 @@ async def throw_away_body(receive: Receive) -> None:
                 thrown += len(message.get("body", b""))
     except TimeoutError:
         return
+
+
+def _too_slow() -> BodyRefused:
+    return BodyRefused("request_timeout", "The request body did not arrive in time.")
 
 
 def _too_large() -> BodyRefused:

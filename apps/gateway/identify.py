@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
 from apps.core.errors import GatewayError
 from apps.gateway.call import Call
 from apps.gateway.stores import Stores
 from apps.keys.rules import Client, KeySnapshot, digest, is_well_formed
+
+logger = logging.getLogger(__name__)
 
 KEY_HEADERS: Final = (b"x-api-key", b"anthropic-api-key")
 """Beside `Authorization: Bearer`, which every path takes: the Anthropic SDK's, and the document's."""
@@ -24,7 +27,7 @@ class Unidentified(GatewayError):
 async def identify(call: Call, stores: Stores) -> KeySnapshot:
     """The key that makes this call.
 
-    Raises: Unidentified.
+    Raises: Unidentified; GatewayError, where the store is away and the key is none that we know.
     """
     text = presented_key(call)
     if not is_well_formed(text):
@@ -33,7 +36,13 @@ async def identify(call: Call, stores: Stores) -> KeySnapshot:
     key = stores.keys.get(key_digest)
     if key is None:
         # Issued a moment ago, perhaps: whoever made it may use it at once.
-        await stores.look_again()
+        try:
+            await stores.look_again()
+        except Exception:
+            # Whatever the driver calls it: nobody can say that there is no such key.
+            logger.exception("a key could not be looked up")
+            message = "API keys cannot be checked right now. Try again shortly."
+            raise GatewayError("store_unavailable", message) from None
         key = stores.keys.get(key_digest)
     if key is None:
         raise Unidentified("This is not a valid API key.")
@@ -49,10 +58,9 @@ def presented_key(call: Call) -> str:
     authorization = call.headers.get(b"authorization")
     if authorization is not None and authorization[: len(BEARER)].lower() == BEARER:
         found.add(authorization[len(BEARER) :].strip())
-    for name in KEY_HEADERS:
-        value = call.headers.get(name)
-        if value:
-            found.add(value.strip())
+    found.update(call.headers.get(name, b"").strip() for name in KEY_HEADERS)
+    # Clients that take their key from one variable often send the other's header empty.
+    found.discard(b"")
     if call.repeated or len(found) > 1:
         raise Unidentified("Several API keys were sent. Send one.")
     if not found:
@@ -61,7 +69,7 @@ def presented_key(call: Call) -> str:
 
 
 def read_client(call: Call) -> Client:
-    """Who calls, as far as permission depends on it. The server took the address from trusted proxies where it has any."""
+    """Who calls, as far as permission depends on it. Behind trusted proxies the server took the address from them."""
     return Client(
         address=call.peer,
         user_agent=call.header(b"user-agent"),

@@ -7,6 +7,8 @@ stream is read on within bounds for its usage, then billed. Deadlines are one ti
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Callable
 from typing import Final
 
 from apps.core import clock
@@ -23,25 +25,30 @@ from apps.ledger.committer import LedgerUnavailable
 from apps.upstreams.rules import UpstreamFailed
 from apps.upstreams.transport.protocol import TransportError
 
+logger = logging.getLogger(__name__)
+
 DRAIN_S: Final = 5.0
 DRAIN_BYTES: Final = 262_144
 MAX_DRAINS: Final = 32
 """Bounds within which a stream is read on after its caller left (SPEC 2.3)."""
-READER_STUCK_S: Final = 60.0
-"""A caller that takes nothing for this long has abandoned its call."""
+PING_S: Final = 15.0
+"""A caller that hears nothing for this long gets a keep-alive: agents warn their people after 20 s of silence."""
 TICK_S: Final = 1.0
 
 
 class Watch:
     """The deadlines of one stream. Past one, the relay's task is cancelled and `reason` says why."""
 
-    def __init__(self, *, idle_s: float, total_s: float) -> None:
+    def __init__(self, *, idle_s: float, total_s: float, ping: Callable[[], None]) -> None:
         self.reason = ""
+        self._ping = ping
         self._task = asyncio.current_task()
         self._loop = asyncio.get_running_loop()
         self._idle_s = idle_s
         self._ends_at = clock.monotonic() + total_s
         self._since = clock.monotonic()
+        self._heard_at = self._since
+        """When the caller last heard of us."""
         self._is_sending = False
         self._drain_ends_at: float | None = None
         self.waited_for_caller_s = 0.0
@@ -54,6 +61,7 @@ class Watch:
         if self._is_sending:
             self.waited_for_caller_s += now - self._since
             self._is_sending = False
+            self._heard_at = now
         self._since = now
 
     def sending(self) -> None:
@@ -72,14 +80,18 @@ class Watch:
     def _tick(self) -> None:
         self._timer = self._loop.call_later(TICK_S, self._tick)
         now = clock.monotonic()
-        if self._drain_ends_at is not None and now >= self._drain_ends_at:
-            self._end("drained")
-        elif self._is_sending and now - self._since > READER_STUCK_S:
+        if self._drain_ends_at is not None:
+            if now >= self._drain_ends_at:
+                self._end("drained")
+        elif self._is_sending and now - self._since > respond.READER_STUCK_S:
             self._end("stuck")
         elif not self._is_sending and now - self._since > self._idle_s:
             self._end("idle")
         elif now > self._ends_at:
             self._end("total")
+        elif not self._is_sending and now - self._heard_at >= PING_S:
+            self._heard_at = now
+            self._ping()
 
     def _end(self, reason: str) -> None:
         if not self.reason and self._task is not None:
@@ -98,29 +110,29 @@ async def relay(running: Running, forwarded: Forwarded, receive: Receive, send: 
     sender = _Sender(running, forwarded, send, stores)
     log.note_route(running.record, forwarded)
     gone = asyncio.ensure_future(receive())
-    watch = Watch(idle_s=route.idle_timeout_s, total_s=route.total_timeout_s)
+    watch = Watch(idle_s=route.idle_timeout_s, total_s=route.total_timeout_s, ping=lambda: sender.ping(machine.ping()))
     try:
         failure = await _read(forwarded, machine, sender, gone, watch, stores)
     finally:
         watch.stop()
+        sender.hush()
         is_gone = gone.done()
         gone.cancel()
     seconds = clock.monotonic() - running.call.started - watch.waited_for_caller_s
     running.record.latency_ms = log.milliseconds(seconds)
-    is_abandoned = (is_gone and not machine.state.is_complete) or watch.reason in {"drained", "stuck"}
-    if failure is None and not machine.state.is_complete and not is_abandoned:
-        failure = UpstreamFailed("upstream_error", "The upstream broke off its reply.")
+    is_abandoned = is_gone or watch.reason in {"drained", "stuck"}
     stores.governor.report(route.key, ok=failure is None, began_at=forwarded.began_at)
     if failure is not None:
         return await _fail(running, machine, sender, failure, stores)
-    usage, is_estimated = _usage(running, machine.state, is_abandoned=is_abandoned)
+    usage, is_estimated = _usage(running, machine.state)
+    machine.state.usage = usage
     status = "abandoned" if is_abandoned else "succeeded"
     try:
         receipt = await settle(running, usage, status=status, is_estimated=is_estimated, stores=stores)
     except LedgerUnavailable as error:
         return await _fail(running, machine, sender, error, stores)
     block = respond.hypereal_block(permit.model.model_id, receipt, is_estimated=is_estimated)
-    if not is_gone:
+    if not is_abandoned:
         await sender.end(machine.finish(block))
     return usage.total
 
@@ -130,6 +142,7 @@ class _Sender:
 
     def __init__(self, running: Running, forwarded: Forwarded, send: Send, stores: Stores) -> None:
         self.has_begun = False
+        self._pinging: asyncio.Task[None] | None = None
         self._running = running
         self._forwarded = forwarded
         self._send = send
@@ -141,9 +154,19 @@ class _Sender:
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def end(self, data: bytes) -> None:
+        """Send the last bytes. Raises: CallerLeft, where they are not taken."""
         if not self.has_begun:
             await self._begin()
-        await self._send({"type": "http.response.body", "body": data})
+        await respond.send_patiently(self._send, {"type": "http.response.body", "body": data})
+
+    def ping(self, data: bytes) -> None:
+        """Send a keep-alive beside the relay, which is waiting for its upstream meanwhile."""
+        self._pinging = asyncio.create_task(self.part(data))
+
+    def hush(self) -> None:
+        """No keep-alive may come after what ends the reply."""
+        if self._pinging is not None:
+            self._pinging.cancel()
 
     async def _begin(self) -> None:
         self.has_begun = True
@@ -200,43 +223,58 @@ async def _read(
             if state.failure is not None:
                 return _stream_failure(state)
             if not gone.done():
-                if out:
-                    watch.sending()
-                    await sender.part(out)
-                    watch.read()
+                await _pass_on(out, sender, watch)
             elif not state.is_complete and not drain.allows(len(data)):
                 watch.reason = "drained"
                 return None
             if state.is_complete:
                 return None
+        out = machine.end()
+        if state.failure is not None or not state.is_complete:
+            return _stream_failure(state)
+        if not gone.done():
+            await _pass_on(out, sender, watch)
     except TransportError as error:
         return transport_failure(error)
     except asyncio.CancelledError:
-        return _deadline(watch)
+        return _deadline(watch, has_begun=sender.has_begun)
+    except Exception:
+        logger.exception("%s: the upstream's stream could not be read", forwarded.route.key)
+        return UpstreamFailed("upstream_error", "The upstream's reply could not be read.")
     finally:
         drain.end()
     return None
 
 
-def _deadline(watch: Watch) -> GatewayError | None:
-    """The relay was cancelled: by its watch, which says why, or by a server that stops."""
+async def _pass_on(data: bytes, sender: _Sender, watch: Watch) -> None:
+    if data:
+        watch.sending()
+        await sender.part(data)
+        watch.read()
+
+
+def _deadline(watch: Watch, *, has_begun: bool) -> GatewayError | None:
+    """The relay was cancelled: by its watch, which says why, or by a server that stops.
+
+    Our own total deadline, after the caller got a part of the answer, is no failure: the answer ends there, billed.
+    """
     task = asyncio.current_task()
     if not watch.reason or task is None:
         raise asyncio.CancelledError
     task.uncancel()
-    if watch.reason in {"idle", "total"}:
+    if watch.reason == "idle" or (watch.reason == "total" and not has_begun):
         return UpstreamFailed("upstream_timeout", "The upstream did not answer in time.")
     return None
 
 
 def _stream_failure(state: StreamState) -> UpstreamFailed:
     code = "upstream_overloaded" if state.failure_is_overload else "upstream_error"
-    return UpstreamFailed(code, state.failure or "The upstream failed.")
+    return UpstreamFailed(code, state.failure or "The upstream broke off its reply.")
 
 
-def _usage(running: Running, state: StreamState, *, is_abandoned: bool) -> tuple[TokenUsage, bool]:
+def _usage(running: Running, state: StreamState) -> tuple[TokenUsage, bool]:
     """What to charge for, and whether it is an estimate: an upstream's final count always wins."""
-    if state.usage is not None and (state.is_complete or not is_abandoned):
+    if state.usage is not None and state.is_complete:
         return state.usage, False
     return estimate(running.permit, output_bytes=state.output_bytes, reported=state.usage), True
 

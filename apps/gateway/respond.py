@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from apps.core import headers
 from apps.core.errors import GatewayError
 from apps.core.money import json_amount
 from apps.dialects.errors import render_error
-from apps.gateway.call import Call, Send
+from apps.gateway.call import Call, Message, Send
+from apps.gateway.guard import CallerLeft
 from apps.governor.store.protocol import Admission, Governor
 from apps.ledger.operations import Settled
 
@@ -19,6 +21,8 @@ EVENT_STREAM: Final = (b"content-type", b"text/event-stream; charset=utf-8")
 NO_CACHE: Final = (b"cache-control", b"no-cache")
 NO_BUFFERING: Final = (b"x-accel-buffering", b"no")
 CLOSE: Final = (b"connection", b"close")
+READER_STUCK_S: Final = 60.0
+"""A caller that takes nothing for this long has abandoned its call."""
 
 
 def governor_headers(admission: Admission, governor: Governor, *, route_key: str) -> list[Header]:
@@ -62,7 +66,19 @@ def hypereal_block(model_id: str, receipt: Settled, *, is_estimated: bool) -> by
 async def send_reply(send: Send, *, status: int, head: list[Header], body: bytes) -> None:
     head.append((b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": status, "headers": head})
-    await send({"type": "http.response.body", "body": body})
+    await send_patiently(send, {"type": "http.response.body", "body": body})
+
+
+async def send_patiently(send: Send, message: Message) -> None:
+    """Send the end of a reply, which a stuck reader must not hold up for ever: its slot is waited for.
+
+    Raises: CallerLeft.
+    """
+    try:
+        async with asyncio.timeout(READER_STUCK_S):
+            await send(message)
+    except TimeoutError:
+        raise CallerLeft from None
 
 
 async def send_error(

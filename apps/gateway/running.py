@@ -14,6 +14,7 @@ from apps.gateway.forward import Forwarded
 from apps.gateway.permit import Permit
 from apps.gateway.stores import Stores
 from apps.governor.store.protocol import Admission
+from apps.ledger.committer import LedgerUnavailable
 from apps.ledger.operations import Granted, Release, Settle, Settled
 from apps.usage.record import Record
 
@@ -29,6 +30,8 @@ class Running:
     record: Record
     max_tokens: int | None
     """What `max_tokens` was lowered to; None: it was not."""
+    is_settled: bool = False
+    """The settlement is under way or done: whatever happens to the call from here on, it is billed."""
 
 
 async def settle(running: Running, usage: TokenUsage, *, status: str, is_estimated: bool, stores: Stores) -> Settled:
@@ -38,19 +41,26 @@ async def settle(running: Running, usage: TokenUsage, *, status: str, is_estimat
     record.http_status = 200
     record.is_estimated = is_estimated
     record.use(usage)
-    return await stores.ledger.settle(
-        Settle(
-            request_id=running.call.request_id,
-            account_id=running.permit.key.account_id,
-            charge_micro=quote(running.permit.model.price, usage),
-            record=record,
-            windows=running.grant.windows,
+    running.is_settled = True
+    try:
+        return await stores.ledger.settle(
+            Settle(
+                request_id=running.call.request_id,
+                account_id=running.permit.key.account_id,
+                charge_micro=quote(running.permit.model.price, usage),
+                record=record,
+                windows=running.grant.windows,
+            )
         )
-    )
+    except LedgerUnavailable:
+        running.is_settled = False
+        raise
 
 
 def release(running: Running, error: GatewayError, stores: Stores) -> None:
-    """Give the hold of a failed call back and log why; nothing waits for it."""
+    """Give the hold of a failed call back and log why; nothing waits for it. A call that is billed has no hold left."""
+    if running.is_settled:
+        return
     record = running.record
     log.note_failure(record, error, status="failed", anthropic=running.call.is_anthropic)
     record.latency_ms = log.milliseconds(clock.monotonic() - running.call.started)

@@ -36,7 +36,9 @@ class Stores:
     ledger: Committer
     transport: Transport
     key_pepper: str
-    close_connections: Callable[[], None] = lambda: None
+    after_look: Callable[[], None]
+    """Runs in the snapshots' thread after each look: gives back what the database client keeps per thread."""
+    after_last_look: Callable[[], None]
     draws: random.Random = field(default_factory=random.Random)
     refusals: RefusalLog = field(default_factory=RefusalLog)
     draining: int = 0
@@ -62,7 +64,7 @@ class Stores:
         try:
             refresh(self.caches)
         finally:
-            self.close_connections()
+            self.after_look()
 
     async def look_again(self) -> None:
         """See what was committed before this call: everybody who asks meanwhile shares one look."""
@@ -76,4 +78,5 @@ class Stores:
         await self.look()
 
     def close(self) -> None:
+        self._thread.submit(self.after_last_look)
         self._thread.shutdown(wait=True)

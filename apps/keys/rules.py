@@ -18,6 +18,8 @@ PREFIX: Final = "ck_"
 RANDOM_LENGTH: Final = 36
 CHECKSUM_LENGTH: Final = 6
 ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+PAIRS: Final = [first + second for first in ALPHABET for second in ALPHABET]
+"""Every number of two base62 digits: a checksum is three of them."""
 SHAPE: Final = re.compile(rf"ck_[0-9A-Za-z]{{{RANDOM_LENGTH + CHECKSUM_LENGTH}}}")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -88,12 +90,9 @@ def last4(key: str) -> str:
 
 
 def _checksum(body: str) -> str:
-    number = zlib.crc32(body.encode())
-    digits = ""
-    for _ in range(CHECKSUM_LENGTH):
-        number, digit = divmod(number, len(ALPHABET))
-        digits = ALPHABET[digit] + digits
-    return digits
+    rest, low = divmod(zlib.crc32(body.encode()), len(PAIRS))
+    high, middle = divmod(rest, len(PAIRS))
+    return PAIRS[high] + PAIRS[middle] + PAIRS[low]
 
 
 def check_key(key: KeySnapshot, *, client: Client, now: datetime) -> None:

@@ -17,7 +17,7 @@ from apps.accounts.mistakes import Mistake
 from apps.accounts.models import AuditEvent
 from apps.catalog.services import load_catalog
 from apps.upstreams import services
-from apps.upstreams.credentials import RouteMistake, credential_of, reseal, seal, unseal
+from apps.upstreams.credentials import RouteMistake, credential_of, seal, unseal
 from apps.upstreams.models import Route
 from apps.upstreams.selectors import route_facts
 
@@ -121,7 +121,7 @@ def test_the_newest_encryption_key_seals_and_every_listed_one_opens(settings: Se
     sealed = seal(SECRET)
     settings.ENVIRONMENT = SimpleNamespace(encryption_keys=(new, old))
     assert unseal(sealed) == SECRET
-    moved = reseal(sealed)
+    moved = seal(unseal(sealed))
     settings.ENVIRONMENT = SimpleNamespace(encryption_keys=(new,))
     assert unseal(moved) == SECRET
     with pytest.raises(RouteMistake, match="under a key that HYPEREAL_ENCRYPTION_KEYS lacks"):

@@ -18,7 +18,7 @@ def count(holder: object, *names: str) -> int | None:
     for name in names:
         value = holder.get(name)
         if type(value) is int:
-            return min(max(value, 0), MAX_REPORTED)
+            return value if 0 <= value <= MAX_REPORTED else min(max(value, 0), MAX_REPORTED)
     return None
 
 

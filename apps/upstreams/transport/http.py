@@ -42,6 +42,11 @@ url_of: Final = lru_cache(maxsize=1_024)(lambda text: URL(text, encoded=True))
 """Routes are few and their URLs do not change: each is parsed once."""
 
 
+@lru_cache(maxsize=256)
+def timeout_of(connect_s: float, first_byte_s: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(connect=connect_s, sock_read=first_byte_s, ceil_threshold=float("inf"))
+
+
 class HttpTransport:
     """Calls over HTTP and HTTPS. Open it inside the loop that will use it."""
 
@@ -71,9 +76,7 @@ class HttpTransport:
         """Raises: UpstreamUnreachable, UpstreamTimeout, UpstreamBroken; ValueError for a header that would split."""
         if self._session is None:
             raise UpstreamUnreachable("the transport is closed")
-        timeout = aiohttp.ClientTimeout(
-            connect=call.connect_timeout_s, sock_read=call.first_byte_timeout_s, ceil_threshold=float("inf")
-        )
+        timeout = timeout_of(call.connect_timeout_s, call.first_byte_timeout_s)
         headers = _checked(call.headers)
         try:
             response = await self._session.post(

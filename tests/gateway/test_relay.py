@@ -1,0 +1,197 @@
+"""One stream from the upstream's head to the caller's last byte: every way it can end, and what it costs then."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from apps.dialects.openai_chat.stream import ChatRelay
+from apps.gateway import relay as module
+from apps.gateway import respond
+from apps.gateway.guard import CallerLeft
+from apps.gateway.pipeline import answer
+from apps.gateway.relay import MAX_DRAINS, relay
+from apps.ledger.committer import LedgerUnavailable
+from apps.upstreams.rules import UpstreamFailed
+from apps.upstreams.transport.protocol import UpstreamBroken
+from tests.gateway.rig import DONE, Bench, billing, chunk, usage_chunk
+
+WHOLE = [chunk("Twelve "), chunk("dogs"), chunk(finish=True), usage_chunk(100, 10), DONE]
+
+
+@pytest.fixture
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deadlines in hundredths of seconds."""
+    monkeypatch.setattr(module, "TICK_S", 0.01)
+    monkeypatch.setattr(module, "PING_S", 0.03)
+    monkeypatch.setattr(module, "DRAIN_S", 0.05)
+    monkeypatch.setattr(respond, "READER_STUCK_S", 0.05)
+
+
+async def run(bench: Bench, *steps: bytes | float | Exception) -> int:
+    forwarded = bench.forwarded(*steps)
+    return await relay(await bench.running(), forwarded, bench.caller.receive, bench.caller.send, bench.stores)
+
+
+async def test_a_whole_stream_is_settled_before_its_end_is_sent() -> None:
+    bench = Bench()
+    assert await run(bench, *WHOLE) == 110
+    (settled,) = bench.ledger.settled
+    assert (settled.charge_micro, settled.record.status, settled.record.is_estimated) == (120, "succeeded", False)
+    assert billing(bench.caller.body)["credits_charged"] * 1_000_000 == 120
+    assert bench.caller.has_whole_reply
+    assert bench.ledger.released == []
+
+
+async def test_the_end_waits_for_the_bill() -> None:
+    bench = Bench()
+    bench.ledger.pause_s = 0.1
+    task = asyncio.create_task(run(bench, *WHOLE))
+    await asyncio.sleep(0.05)
+    assert b"dogs" in bench.caller.body
+    assert b'"stop"' not in bench.caller.body
+    await task
+    assert b'"stop"' in bench.caller.body
+
+
+@pytest.mark.usefixtures("hurry")
+async def test_a_caller_hears_of_us_while_the_upstream_thinks() -> None:
+    bench = Bench()
+    await run(bench, 0.12, *WHOLE)
+    comments = [part for part in bench.caller.sent[1:] if part["body"].startswith(b":")]
+    assert 1 <= len(comments) <= 4
+    assert bench.caller.status == 200
+    assert bench.caller.has_whole_reply
+
+
+@pytest.mark.usefixtures("hurry")
+async def test_a_stream_that_flows_needs_no_keep_alive() -> None:
+    bench = Bench()
+    await run(bench, *(step for word in "abcdefgh" for step in (chunk(word), 0.01)), *WHOLE[2:])
+    assert not [part for part in bench.caller.sent[1:] if part["body"].startswith(b":")]
+
+
+@pytest.mark.usefixtures("hurry")
+async def test_a_stuck_reader_has_abandoned_its_call() -> None:
+    bench = Bench(takes_parts=1)
+    await asyncio.wait_for(run(bench, chunk("x" * 400), chunk("y"), 5.0), timeout=2)
+    (settled,) = bench.ledger.settled
+    assert (settled.record.status, settled.record.is_estimated) == ("abandoned", True)
+    assert settled.record.output_tokens == 101
+    assert not bench.caller.has_whole_reply
+
+
+@pytest.mark.usefixtures("hurry")
+async def test_a_reader_that_is_stuck_at_the_end_is_billed_and_let_go() -> None:
+    bench = Bench(takes_parts=2)
+    with pytest.raises(CallerLeft):
+        await asyncio.wait_for(run(bench, *WHOLE), timeout=2)
+    assert [settled.charge_micro for settled in bench.ledger.settled] == [120]
+
+
+@pytest.mark.usefixtures("hurry")
+async def test_a_caller_that_left_is_read_on_for_a_while() -> None:
+    bench = Bench()
+    bench.caller.left.set()
+    assert await run(bench, chunk("a"), 0.02, *WHOLE[1:]) == 110
+    (settled,) = bench.ledger.settled
+    assert (settled.record.status, settled.record.is_estimated, settled.charge_micro) == ("abandoned", False, 120)
+    assert bench.stores.draining == 0
+
+
+@pytest.mark.usefixtures("hurry")
+async def test_a_caller_that_left_is_not_read_on_for_ever() -> None:
+    bench = Bench()
+    bench.caller.left.set()
+    await asyncio.wait_for(run(bench, chunk("x" * 40), 30.0), timeout=2)
+    (settled,) = bench.ledger.settled
+    assert (settled.record.status, settled.record.is_estimated, settled.record.output_tokens) == ("abandoned", True, 10)
+
+
+async def test_only_so_many_streams_are_read_on() -> None:
+    bench = Bench()
+    bench.stores.draining = MAX_DRAINS
+    bench.caller.left.set()
+    await run(bench, chunk("x" * 40), 0.01, *WHOLE)
+    (settled,) = bench.ledger.settled
+    assert (settled.record.status, settled.record.is_estimated) == ("abandoned", True)
+    assert bench.stores.draining == MAX_DRAINS
+
+
+async def test_a_break_before_the_first_byte_is_a_plain_error() -> None:
+    bench = Bench()
+    with pytest.raises(UpstreamFailed) as failed:
+        await run(bench, UpstreamBroken("gone"))
+    assert failed.value.code == "upstream_error"
+    assert bench.caller.sent == []
+
+
+async def test_a_break_later_is_an_error_event_and_free() -> None:
+    bench = Bench()
+    assert await run(bench, chunk("a"), UpstreamBroken("gone")) == 0
+    assert (bench.caller.status, bench.caller.has_whole_reply) == (200, True)
+    assert b'"upstream_error"' in bench.caller.body
+    (released,) = bench.ledger.released
+    assert released.record is not None
+    assert (released.record.status, released.record.charge_micro) == ("failed", 0)
+    assert bench.ledger.settled == []
+
+
+async def test_a_bug_of_ours_still_ends_the_stream_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    feed = ChatRelay.feed
+
+    def stumble(self: ChatRelay, data: bytes) -> bytes:
+        if b"dogs" in data:
+            raise KeyError("dogs")
+        return feed(self, data)
+
+    monkeypatch.setattr(ChatRelay, "feed", stumble)
+    bench = Bench()
+    assert await run(bench, *WHOLE) == 0
+    assert b'"upstream_error"' in bench.caller.body
+    assert (bench.caller.has_whole_reply, len(bench.ledger.released)) == (True, 1)
+
+
+async def test_a_stream_that_cannot_be_billed_fails() -> None:
+    bench = Bench()
+    bench.ledger.failure = LedgerUnavailable()
+    assert await run(bench, *WHOLE) == 0
+    assert b'"store_unavailable"' in bench.caller.body
+    assert b'"stop"' not in bench.caller.body
+    assert len(bench.ledger.released) == 1
+
+
+async def test_a_call_that_is_stopped_while_it_is_billed_stays_billed(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    bench.ledger.pause_s = 0.2
+    running = await bench.running()
+
+    async def forward(*_: object, **__: object) -> object:
+        return bench.forwarded(*WHOLE)
+
+    monkeypatch.setattr("apps.gateway.pipeline.forward", forward)
+    task = asyncio.create_task(answer(running, bench.caller.receive, bench.caller.send, bench.stores))
+    await asyncio.sleep(0.1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (running.is_settled, running.record.status) == (True, "succeeded")
+    assert bench.ledger.released == []
+
+
+async def test_a_call_that_is_stopped_before_gives_its_hold_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    running = await bench.running()
+
+    async def forward(*_: object, **__: object) -> object:
+        return bench.forwarded(chunk("a"), 30.0)
+
+    monkeypatch.setattr("apps.gateway.pipeline.forward", forward)
+    task = asyncio.create_task(answer(running, bench.caller.receive, bench.caller.send, bench.stores))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert len(bench.ledger.released) == 1
+    assert bench.ledger.settled == []
