@@ -99,7 +99,7 @@ class AuditEvent(models.Model):
 
 class Revision(models.Model):
     """One row per kind of snapshot. A service that changes such rows takes this row, adds one, and stamps what it
-    changed with the new value; so a process that reads "revision > the last I saw" misses nothing (see revisions.py)."""
+    changed with the new value; so a process that reads "revision > the last I saw" misses none (see revisions.py)."""
 
     topic = models.CharField(primary_key=True, max_length=30)
     value = models.BigIntegerField(default=0)

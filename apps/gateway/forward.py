@@ -26,6 +26,7 @@ from apps.upstreams.transport.protocol import (
     UpstreamTimeout,
     UpstreamTooLarge,
 )
+from apps.usage.record import Record
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +53,8 @@ class Forwarded:
     """Monotonic: when the upstream was called, for the circuit."""
 
 
-async def forward(call: Call, permit: Permit, *, max_tokens: int | None, stores: Stores) -> Forwarded:
-    """Send the call to the first route that takes it.
+async def forward(call: Call, permit: Permit, *, max_tokens: int | None, record: Record, stores: Stores) -> Forwarded:
+    """Send the call to the first route that takes it; `record` names the one that was called last.
 
     Raises: UpstreamFailed.
     """
@@ -68,6 +69,7 @@ async def forward(call: Call, permit: Permit, *, max_tokens: int | None, stores:
             )
             continue
         attempts += 1
+        record.route_id, record.provider = route.route_id, route.provider
         began_at = clock.monotonic()
         try:
             reply = await _send(call, permit, route, max_tokens=max_tokens, stores=stores)

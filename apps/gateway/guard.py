@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 from apps.core import clock
 from apps.core.errors import GatewayError
 from apps.gateway.call import Call, Message, Receive
+from apps.gateway.patience import Patience
 
 MAX_BODY_BYTES: Final = 33_554_432
 MAX_DIGITS: Final = 20
@@ -69,7 +69,7 @@ async def read_body(receive: Receive) -> bytes:
 
 async def _next(receive: Receive) -> Message:
     try:
-        async with asyncio.timeout(BODY_IDLE_S):
+        with Patience(BODY_IDLE_S):
             message = await receive()
     except TimeoutError:
         raise _too_slow() from None
@@ -82,7 +82,7 @@ async def throw_away_body(receive: Receive) -> None:
     """Read what a refused caller still sends, within bounds, so that a reset does not swallow our answer."""
     thrown = 0
     try:
-        async with asyncio.timeout(LINGER_S):
+        with Patience(LINGER_S):
             while thrown < LINGER_BYTES:
                 message = await receive()
                 if message["type"] == "http.disconnect" or not message.get("more_body", False):

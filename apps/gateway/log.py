@@ -37,10 +37,8 @@ def clean_session(session_id: str) -> str:
     return clean(session_id, "session_id") if session_id else ""
 
 
-def note_route(record: Record, forwarded: Forwarded) -> None:
-    """Which upstream served it, and under which id of its own."""
-    record.route_id = forwarded.route.route_id
-    record.provider = forwarded.route.provider
+def note_reply(record: Record, forwarded: Forwarded) -> None:
+    """Under which id of its own the upstream served it."""
     if forwarded.route.provider != SIMULATOR:
         reply_headers = forwarded.reply.headers
         upstream_id = reply_headers.get("x-request-id") or reply_headers.get("request-id") or ""

@@ -125,7 +125,9 @@ async def answer(running: Running, receive: Receive, send: Send, stores: Stores)
     Raises: GatewayError, where nothing was sent yet.
     """
     try:
-        forwarded = await forward(running.call, running.permit, max_tokens=running.max_tokens, stores=stores)
+        forwarded = await forward(
+            running.call, running.permit, max_tokens=running.max_tokens, record=running.record, stores=stores
+        )
         try:
             if running.permit.request.is_stream:
                 return await relay(running, forwarded, receive, send, stores)
@@ -154,7 +156,7 @@ async def reply_whole(running: Running, forwarded: Forwarded, send: Send, stores
     running.record.latency_ms = log.milliseconds(clock.monotonic() - running.call.started)
     running.record.first_byte_ms = running.record.latency_ms
     stores.governor.report(route.key, ok=facts.failure is None, began_at=forwarded.began_at)
-    log.note_route(running.record, forwarded)
+    log.note_reply(running.record, forwarded)
     if facts.failure is not None:
         raise UpstreamFailed("upstream_error", facts.failure)
     usage = facts.usage if facts.usage is not None else estimate(running.permit, output_bytes=facts.output_bytes)

@@ -108,7 +108,7 @@ async def relay(running: Running, forwarded: Forwarded, receive: Receive, send: 
     permit, route = running.permit, forwarded.route
     machine = permit.dialect.relay(permit.request, model_id=None if route.exposes_model else permit.model.model_id)
     sender = _Sender(running, forwarded, send, stores)
-    log.note_route(running.record, forwarded)
+    log.note_reply(running.record, forwarded)
     gone = asyncio.ensure_future(receive())
     watch = Watch(idle_s=route.idle_timeout_s, total_s=route.total_timeout_s, ping=lambda: sender.ping(machine.ping()))
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 from apps.core import headers
@@ -11,6 +10,7 @@ from apps.core.money import json_amount
 from apps.dialects.errors import render_error
 from apps.gateway.call import Call, Message, Send
 from apps.gateway.guard import CallerLeft
+from apps.gateway.patience import Patience
 from apps.governor.store.protocol import Admission, Governor
 from apps.ledger.operations import Settled
 
@@ -75,7 +75,7 @@ async def send_patiently(send: Send, message: Message) -> None:
     Raises: CallerLeft.
     """
     try:
-        async with asyncio.timeout(READER_STUCK_S):
+        with Patience(READER_STUCK_S):
             await send(message)
     except TimeoutError:
         raise CallerLeft from None

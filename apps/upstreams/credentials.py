@@ -37,7 +37,7 @@ def credential_of(*, sealed: str, variable: str, environ: Mapping[str, str] = os
 
     Raises: RouteMistake.
     """
-    return unseal(sealed) if sealed else environ.get(variable, "")
+    return unseal(sealed) if sealed else environ.get(variable, "").strip()
 
 
 @lru_cache(maxsize=4)
