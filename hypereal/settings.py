@@ -115,6 +115,8 @@ LOGGING = {
     "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "INFO"},
+    # The server's own lines say what `make run` has said already.
+    "loggers": {"uvicorn.error": {"level": "WARNING"}},
 }
 
 
