@@ -130,9 +130,7 @@ def test_an_entry_is_stored_in_the_month_of_its_operation(alice: Payer) -> None:
 
 
 @needs_postgres
-def test_the_default_partition_takes_what_no_month_is_ready_for(
-    alice: Payer, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_default_partition_takes_what_no_month_is_ready_for(alice: Payer, caplog: pytest.LogCaptureFixture) -> None:
     december = datetime(2031, 12, 5, tzinfo=UTC)
     move(alice, december)
     assert partition_of(december) == "ledger_entry_default"

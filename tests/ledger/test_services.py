@@ -21,9 +21,7 @@ NOBODY = uuid.UUID(int=7)
 
 
 def top_up(payer: Payer, micro: int, *, reference: str = "invoice 7") -> Movement:
-    return services.top_up(
-        account_id=payer.account_id, amount=Credits(micro), reference=reference, actor="operator"
-    )
+    return services.top_up(account_id=payer.account_id, amount=Credits(micro), reference=reference, actor="operator")
 
 
 def correct(payer: Payer, micro: int, *, reason: str = "counted twice") -> Movement:
@@ -74,9 +72,7 @@ def test_the_same_reference_for_another_amount_is_an_error(alice: Payer) -> None
 def test_a_reference_is_the_accounts_and_the_kinds_own(alice: Payer, charlie: Payer) -> None:
     top_up(alice, 500)
     assert not top_up(charlie, 600).repeated
-    granted = services.grant(
-        account_id=alice.account_id, amount=Credits(20), reference="invoice 7", actor="operator"
-    )
+    granted = services.grant(account_id=alice.account_id, amount=Credits(20), reference="invoice 7", actor="operator")
     assert (granted.balance_after, granted.repeated) == (Credits(1_520), False)
     assert Entry.objects.get(id=granted.entry_id).debit == "house:promotion"
 

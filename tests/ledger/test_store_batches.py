@@ -51,9 +51,7 @@ def test_a_batch_makes_one_unbroken_chain_per_account(door: Door, alice: Payer, 
     holds = [payer.hold(50) for _ in range(10) for payer in (alice, charlie)]
     door.commit(holds)
     payers = {alice.account_id: alice, charlie.account_id: charlie}
-    outcomes = door.commit(
-        [payers[hold.account_id].settle(hold, charge) for charge, hold in enumerate(holds, start=1)]
-    )
+    outcomes = door.commit([payers[hold.account_id].settle(hold, charge) for charge, hold in enumerate(holds, start=1)])
     receipts = [outcome for outcome in outcomes[::2] if isinstance(outcome, Settled)]
     before = 1_000
     for place, receipt in enumerate(receipts):

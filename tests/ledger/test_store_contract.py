@@ -64,9 +64,7 @@ def test_a_quarter_is_rounded_down_and_never_below_the_least(door: Door, alice: 
 def test_a_hold_without_enough_balance_is_refused_with_what_is_missing(door: Door, alice: Payer) -> None:
     refusal = only(HoldRefused, door.commit([alice.hold(5_000, least=1_001)]))
     assert (refusal.code, refusal.status, refusal.kind.should_retry) == ("insufficient_credits", 402, False)
-    assert refusal.facts == LimitFacts(
-        "insufficient_credits", 1_000, 0, is_money=True, needed=1_001, available=1_000
-    )
+    assert refusal.facts == LimitFacts("insufficient_credits", 1_000, 0, is_money=True, needed=1_001, available=1_000)
     assert purse(alice) == (1_000, 0)
 
 
@@ -75,9 +73,7 @@ def test_a_hold_that_only_holds_stand_in_the_way_of_waits(door: Door, alice: Pay
     door.commit([first])
     waiting = only(Waiting, door.commit([alice.hold(400)]))
     assert (waiting.refusal.code, waiting.refusal.status) == ("credits_reserved", 429)
-    assert waiting.refusal.facts == LimitFacts(
-        "credits_reserved", 1_000, 700, is_money=True, needed=400, available=300
-    )
+    assert waiting.refusal.facts == LimitFacts("credits_reserved", 1_000, 700, is_money=True, needed=400, available=300)
     door.commit([alice.release(first)])
     assert only(Granted, door.commit([alice.hold(400)])).amount_micro == 400
 
@@ -198,9 +194,7 @@ def test_a_key_that_is_gone_gets_no_hold(door: Door, alice: Payer) -> None:
 
 
 @pytest.mark.parametrize("is_alone", [True, False])
-def test_an_account_without_a_balance_has_no_credits(
-    door: Door, alice: Payer, charlie: Payer, is_alone: bool
-) -> None:
+def test_an_account_without_a_balance_has_no_credits(door: Door, alice: Payer, charlie: Payer, is_alone: bool) -> None:
     Balance.objects.filter(account_id=charlie.account_id).delete()
     outcomes = door.commit([charlie.hold(1)] if is_alone else [charlie.hold(1), alice.hold(1)])
     assert isinstance(outcomes[0], HoldRefused)

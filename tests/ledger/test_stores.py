@@ -126,9 +126,7 @@ def test_a_server_that_refuses_connections_is_unavailable(ledger_db: None) -> No
 
 
 @needs_postgres
-def test_a_batch_waits_for_the_accounts_lock_and_sees_what_was_written_under_it(
-    alice: Payer, door: StoreDoor
-) -> None:
+def test_a_batch_waits_for_the_accounts_lock_and_sees_what_was_written_under_it(alice: Payer, door: StoreDoor) -> None:
     locked, committed = threading.Event(), threading.Event()
 
     def spend() -> None:

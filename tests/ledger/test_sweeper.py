@@ -81,9 +81,7 @@ def test_a_settlement_after_the_sweep_charges_the_call(alice: Payer, abandoned: 
     assert verify_ledger().problems == []
 
 
-def test_more_holds_than_one_batch_expire(
-    alice: Payer, charlie: Payer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_more_holds_than_one_batch_expire(alice: Payer, charlie: Payer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweeper, "BATCH", 3)
     orm.commit([payer.hold(10) for _ in range(4) for payer in (alice, charlie)])
     assert expire_abandoned() == 8
