@@ -5,9 +5,10 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import attrgetter
 
 from apps.core.errors import GatewayError, LimitFacts
-from apps.usage.record import Record
+from apps.usage.record import COLUMNS, Record
 
 
 class HoldRefused(GatewayError):
@@ -36,6 +37,10 @@ class HeldWindow:
     period: str
     starts_at: datetime
     limit_micro: int
+
+
+NO_LIMIT = 2**62
+"""The limit of a window that a hold counts in although none was set when it was taken."""
 
 
 @dataclass(slots=True)
@@ -147,7 +152,22 @@ class Moved:
     amount_micro: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """Not an outcome: the account was locked by somebody else for longer than a batch waits; nothing was decided."""
+
+
+BUSY = Busy()
+
 Outcome = Granted | Waiting | Settled | Released | Moved | HoldRefused | MoveRefused
+
+
+_columns = attrgetter(*COLUMNS)
+
+
+def copy_record(record: Record) -> Record:
+    """The record as it is now. In 2 µs, where `copy.copy` takes 10: every settlement pays for it."""
+    return Record(*_columns(record))
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +254,10 @@ class State:
     keys: dict[uuid.UUID, KeyState] = field(default_factory=dict)
     entries: dict[tuple[uuid.UUID, str], EntryState] = field(default_factory=dict)
     """Entries that already exist, by operation and kind: only read where an operation may be a repeat."""
+    opened: set[WindowKey] = field(default_factory=set)
+    """Windows that were not on file: what they say was counted from the usage log and the holds."""
+    recounted: dict[uuid.UUID, tuple[HeldWindow, ...]] = field(default_factory=dict)
+    """Holds that count in those from now on, with all windows that they count in."""
 
 
 @dataclass(slots=True)
@@ -245,5 +269,6 @@ class Writes:
     new_holds: list[NewHold] = field(default_factory=list)
     ended_holds: list[uuid.UUID] = field(default_factory=list)
     expired_holds: list[uuid.UUID] = field(default_factory=list)
+    recounted_holds: dict[uuid.UUID, tuple[HeldWindow, ...]] = field(default_factory=dict)
     entries: list[NewEntry] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)

@@ -15,6 +15,7 @@ from apps.core.errors import LimitFacts
 from apps.core.ids import new_id
 from apps.core.money import Credits
 from apps.ledger.operations import (
+    NO_LIMIT,
     BadOperation,
     BalanceState,
     EntryState,
@@ -77,9 +78,15 @@ def window_end(period: str, starts_at: datetime) -> datetime | None:
     return None
 
 
+def scopes_of(asked: Hold) -> dict[str, tuple[str, ...]]:
+    """The scopes that a call belongs to, with the periods that each may be limited in."""
+    key = f"key:{asked.key_id}"
+    return {"account": (DAILY,), key: (LIFETIME, DAILY, HOURLY), f"{key}:{asked.model_id}": (LIFETIME,)}
+
+
 def decide(state: State, operations: Sequence[Operation]) -> tuple[list[Outcome], Writes]:
     """Decide a batch: one outcome per operation, in order. Whatever gives money back goes before what asks for it."""
-    writes = Writes()
+    writes = Writes(windows=set(state.opened), recounted_holds=state.recounted)
     outcomes: list[Outcome | None] = [None] * len(operations)
     for index, operation in enumerate(operations):
         if not isinstance(operation, Hold):
@@ -100,7 +107,8 @@ def _decide_return(state: State, writes: Writes, operation: Settle | Release | E
 
 def hold(state: State, writes: Writes, asked: Hold) -> Outcome:
     """Grant `min(wanted, usable, max(least, usable / 4))`, usable being the least of what is available and what each
-    budget window leaves; or say why not even `least` fits."""
+    budget window leaves; or say why not even `least` fits. The hold counts in every window of its scopes that is on
+    file, limited or not."""
     known = state.holds.get(asked.request_id)
     if known is not None and known.is_open:
         return Granted(known.amount_micro, known.windows, state.now)
@@ -113,7 +121,7 @@ def hold(state: State, writes: Writes, asked: Hold) -> Outcome:
     windows = tuple(
         HeldWindow(guard.scope, guard.period, window_start(guard.period, state.now), guard.limit_micro)
         for guard in asked.guards
-    )
+    ) + _unlimited_windows(state, asked)
     rooms = [_window(state, asked.account_id, window) for window in windows]
     usable = balance.balance_micro - balance.held_micro
     for window, room in zip(windows, rooms, strict=True):
@@ -143,6 +151,19 @@ def hold(state: State, writes: Writes, asked: Hold) -> Outcome:
     return Granted(granted, windows, state.now)
 
 
+def _unlimited_windows(state: State, asked: Hold) -> tuple[HeldWindow, ...]:
+    """Windows on file that no guard names. They are complete all the same: a limit may be set again at any moment."""
+    guarded = {(guard.scope, guard.period) for guard in asked.guards}
+    return tuple(
+        HeldWindow(scope, period, starts_at, NO_LIMIT)
+        for scope, periods in scopes_of(asked).items()
+        for period in periods
+        if (scope, period) not in guarded
+        for starts_at in (window_start(period, state.now),)
+        if (asked.account_id, scope, period, starts_at) in state.windows
+    )
+
+
 def settle(state: State, writes: Writes, asked: Settle) -> Settled:
     """Charge `min(quote, hold + usable)` and absorb the rest; a hold that expired meanwhile is taken again here."""
     done = state.entries.get((asked.request_id, "charge"))
@@ -150,17 +171,18 @@ def settle(state: State, writes: Writes, asked: Settle) -> Settled:
     if done is not None or absorbed_before is not None:
         return _settled_before(done, absorbed_before)
     balance = _balance(state, asked.account_id)
+    known = state.holds.get(asked.request_id)
+    # What is held is the call's, though the windows have been filled over its limit since: the limit was raised.
+    own_micro = known.amount_micro if known is not None and known.is_open else 0
     windows = _end_hold(state, writes, asked)
     usable = balance.balance_micro - balance.held_micro
     for window in windows:
         room = _window(state, asked.account_id, window)
         usable = min(usable, window.limit_micro - room.spent_micro - room.held_micro)
-    charge = min(asked.charge_micro, max(0, usable))
+    charge = min(asked.charge_micro, max(own_micro, usable))
     absorbed = asked.charge_micro - charge
-    record = asked.record
-    record.charge_micro = charge
-    record.absorbed_micro = absorbed
-    writes.records.append(record)
+    asked.record.charge_micro, asked.record.absorbed_micro = charge, absorbed
+    writes.records.append(asked.record)
     before = balance.balance_micro
     if charge:
         _enter(state, writes, asked.account_id, asked.request_id, "charge", CUSTOMER, REVENUE, charge)
@@ -348,7 +370,7 @@ def _refuse_hold(
     available = max(0, usable)
     if asked.least_micro > balance.balance_micro:
         return _refusal("insufficient_credits", asked, balance.balance_micro, balance.held_micro, None, available)
-    for guard, window, room in zip(asked.guards, windows, rooms, strict=True):
+    for guard, window, room in zip(asked.guards, windows, rooms, strict=False):
         if asked.least_micro > window.limit_micro - room.spent_micro:
             turns_at = window_end(window.period, window.starts_at)
             return _refusal(guard.code, asked, window.limit_micro, room.spent_micro, turns_at, available)

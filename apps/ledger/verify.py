@@ -12,14 +12,14 @@ from itertools import groupby
 from operator import attrgetter
 
 from django.db import connection, transaction
-from django.db.models import Exists, F, OuterRef, Subquery
+from django.db.models import Exists, F, OuterRef, Subquery, Sum
 from django.db.models.functions import Now
 
 from apps.accounts.models import Account
 from apps.core.ids import show_request_id
 from apps.core.money import Credits
 from apps.ledger.models import Balance, BudgetWindow, Entry, Hold, ProcessLease
-from apps.ledger.rules import CUSTOMER, HOUSE
+from apps.ledger.rules import CUSTOMER, HOUSE, LIFETIME
 from apps.ledger.store.orm import held_windows
 from apps.ledger.store.protocol import LEASE_LIFE_S
 from apps.usage.models import UsageRecord
@@ -55,6 +55,7 @@ def verify_ledger() -> Report:
     with _one_view():
         held = _check_holds(report)
         _check_windows(report, held)
+        _check_lifetimes(report)
         _check_chains(report)
         _check_records(report)
     return report
@@ -118,6 +119,26 @@ def _check_windows(report: Report, held: dict[tuple[uuid.UUID, str, str, str], i
     for key, amount in held.items():
         if amount:
             report.add(f"account {key[0]}: open holds in a window that is not on file: {key[1]} {key[2]}")
+
+
+def _check_lifetimes(report: Report) -> None:
+    """Compare what a key's lifetime windows say was spent with its records. Of a window that was opened before records
+    were removed it may be more; never less."""
+    lifetimes = BudgetWindow.objects.filter(period=LIFETIME)
+    if not lifetimes.exists():
+        return
+    logged: dict[tuple[uuid.UUID, str], int] = defaultdict(int)
+    sums = UsageRecord.objects.filter(charge_micro__gt=0).order_by().values_list("account_id", "key_id", "model_id")
+    for account_id, key_id, model_id, amount in sums.annotate(sum=Sum("charge_micro")).iterator(CHUNK):
+        logged[account_id, f"key:{key_id}"] += amount
+        logged[account_id, f"key:{key_id}:{model_id}"] += amount
+    for window in lifetimes.iterator(CHUNK):
+        expected = logged[window.account_id, window.scope]
+        if window.spent_micro < expected:
+            report.add(
+                f"account {window.account_id}: window {window.scope} lifetime has spent"
+                f" {Credits(window.spent_micro)}, its usage records sum to {Credits(expected)}"
+            )
 
 
 def _check_chains(report: Report) -> None:

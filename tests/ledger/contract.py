@@ -19,7 +19,7 @@ from apps.keys.models import ApiKey
 from apps.ledger import services
 from apps.ledger.models import Balance, BudgetWindow, Entry
 from apps.ledger.models import Hold as HoldRow
-from apps.ledger.operations import Expire, Guard, HeldWindow, Hold, Operation, Outcome, Release, Settle
+from apps.ledger.operations import Busy, Expire, Guard, HeldWindow, Hold, Operation, Outcome, Release, Settle
 from apps.ledger.store import orm
 from apps.ledger.store.postgres import PostgresStore
 from apps.ledger.store.protocol import LedgerStore
@@ -72,7 +72,18 @@ class StoreDoor:
         self._runner.run(store.open())
 
     def commit(self, operations: Sequence[Operation], *, is_repeat: bool = False) -> list[Outcome]:
-        return self._runner.run(asyncio.wait_for(self.store.commit(operations, is_repeat=is_repeat), TEST_LIMIT_S))
+        outcomes = self.try_to_commit(operations, is_repeat=is_repeat)
+        decided = [outcome for outcome in outcomes if not isinstance(outcome, Busy)]
+        assert len(decided) == len(outcomes), "an account is locked"
+        return decided
+
+    def try_to_commit(self, operations: Sequence[Operation], *, is_repeat: bool = False) -> Sequence[Outcome | Busy]:
+        """The same where somebody else may have an account locked."""
+
+        async def commit() -> Sequence[Outcome | Busy]:
+            return await asyncio.wait_for(self.store.commit(operations, is_repeat=is_repeat), TEST_LIMIT_S)
+
+        return self._runner.run(commit())
 
     def close(self) -> None:
         self._runner.run(self.store.close())

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from apps.core.ids import new_id
 from apps.ledger.operations import (
+    Busy,
     Granted,
     Hold,
     Move,
@@ -25,13 +26,14 @@ from tests.ledger.contract import NOON
 
 ACCOUNT_ID, KEY_ID, PROCESS_ID = uuid.UUID(int=1), uuid.UUID(int=2), uuid.UUID(int=3)
 
-Reply = Callable[[Sequence[Operation]], list[Outcome]] | Exception
+Reply = Callable[[Sequence[Operation]], Sequence[Outcome | Busy]] | Exception
 
 
 class ScriptedStore:
     """Answers batches from a script, in order, then as `agreeable` does. `gate` closed: a commit is under way."""
 
-    def __init__(self) -> None:
+    def __init__(self, second: ScriptedStore | None = None) -> None:
+        self.second = second
         self.batches: list[list[Operation]] = []
         self.committed: list[list[Operation]] = []
         self.repeats: list[bool] = []
@@ -48,6 +50,9 @@ class ScriptedStore:
     async def close(self) -> None:
         self.events.append("close")
 
+    def beside(self) -> ScriptedStore | None:
+        return self.second
+
     async def renew_lease(self, process_id: uuid.UUID, *, name: str) -> None:
         self.renewals += 1
         if self.lease_script:
@@ -56,7 +61,7 @@ class ScriptedStore:
     async def end_lease(self, process_id: uuid.UUID) -> None:
         self.events.append("end lease")
 
-    async def commit(self, operations: Sequence[Operation], *, is_repeat: bool = False) -> list[Outcome]:
+    async def commit(self, operations: Sequence[Operation], *, is_repeat: bool = False) -> Sequence[Outcome | Busy]:
         self.batches.append(list(operations))
         self.repeats.append(is_repeat)
         await self.gate.wait()

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from apps.ledger import committer as module
+from apps.ledger import lane
 from apps.ledger.committer import Committer, LedgerUnavailable
 from apps.ledger.operations import (
     BadOperation,
@@ -39,7 +40,7 @@ def store() -> ScriptedStore:
 @pytest.fixture
 async def committer(store: ScriptedStore, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Committer]:
     monkeypatch.setattr(module, "PARKED_POLL_S", 0.02)
-    monkeypatch.setattr(module, "RETRY_PAUSE_S", 0.01)
+    monkeypatch.setattr(lane, "RETRY_PAUSE_S", 0.01)
     started = Committer(store, process_id=PROCESS_ID, name="test")
     await started.start()
     yield started
@@ -71,7 +72,7 @@ async def test_what_queues_up_while_a_batch_commits_is_the_next_batch(
 
 
 async def test_a_batch_is_bounded(committer: Committer, store: ScriptedStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_BATCH", 4)
+    monkeypatch.setattr(lane, "MAX_BATCH", 4)
     await asyncio.gather(*(committer.hold(hold()) for _ in range(10)))
     assert [len(batch) for batch in store.batches] == [4, 4, 2]
 
@@ -192,7 +193,7 @@ async def test_a_hold_waits_only_so_long_for_others(
 async def test_a_hold_that_waits_for_others_outlives_the_patience_with_the_store(
     committer: Committer, store: ScriptedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "HOLD_PATIENCE_S", 0.05)
+    monkeypatch.setattr(lane, "HOLD_PATIENCE_S", 0.05)
     store.script.extend([waits] * 6)
     assert await committer.hold(hold()) == Granted(100)
     assert len(store.batches) == 7

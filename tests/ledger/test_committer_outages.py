@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from apps.ledger import committer as module
+from apps.ledger import lane
 from apps.ledger.committer import Committer, LedgerUnavailable
 from apps.ledger.operations import Granted, Release, Settled
 from apps.ledger.store.protocol import StoreUnavailable
@@ -28,9 +29,9 @@ def store() -> ScriptedStore:
 @pytest.fixture
 async def committer(store: ScriptedStore, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Committer]:
     monkeypatch.setattr(module, "PARKED_POLL_S", 0.02)
-    monkeypatch.setattr(module, "RETRY_PAUSE_S", 0.01)
-    monkeypatch.setattr(module, "HOLD_PATIENCE_S", HOLD_PATIENCE_S)
-    monkeypatch.setattr(module, "SETTLE_PATIENCE_S", SETTLE_PATIENCE_S)
+    monkeypatch.setattr(lane, "RETRY_PAUSE_S", 0.01)
+    monkeypatch.setattr(lane, "HOLD_PATIENCE_S", HOLD_PATIENCE_S)
+    monkeypatch.setattr(lane, "SETTLE_PATIENCE_S", SETTLE_PATIENCE_S)
     started = Committer(store, process_id=PROCESS_ID, name="test")
     await started.start()
     yield started
@@ -73,7 +74,7 @@ async def test_a_batch_that_may_have_committed_is_told_again_as_a_repeat(
 async def test_holds_and_settlements_keep_their_order_through_an_outage(
     committer: Committer, store: ScriptedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MAX_BATCH", 2)
+    monkeypatch.setattr(lane, "MAX_BATCH", 2)
     store.script.extend([AWAY, AWAY])
     settlements = [settle(hold(), charge) for charge in range(1, 6)]
     await asyncio.gather(*(committer.settle(settlement) for settlement in settlements))
@@ -133,14 +134,14 @@ async def test_a_settlement_waits_longer_than_a_hold_and_then_is_not_made(
     store.is_back()
     await until_ready(committer)
     assert await committer.hold(hold()) == Granted(100)
-    assert [operation for batch in store.committed for operation in batch if operation is settlement] == []
+    assert [operation for batch in store.committed for operation in batch if operation == settlement] == []
     assert len(store.committed) == 1
 
 
 async def test_every_settlement_in_a_long_queue_is_told_in_time(
     committer: Committer, store: ScriptedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MAX_BATCH", 2)
+    monkeypatch.setattr(lane, "MAX_BATCH", 2)
     store.is_away()
     calls = [asyncio.create_task(committer.settle(settle(hold()))) for _ in range(40)]
     _, pending = await asyncio.wait(calls, timeout=3 * SETTLE_PATIENCE_S)

@@ -7,15 +7,17 @@ import random
 import uuid
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from django.db import connection, connections
 
+from apps.core import clock
 from apps.core.ids import new_id
 from apps.core.money import Credits
 from apps.ledger import committer as module
-from apps.ledger import services
+from apps.ledger import lane, services
 from apps.ledger.committer import Committer
 from apps.ledger.models import Hold as HoldRow
 from apps.ledger.models import ProcessLease
@@ -23,7 +25,16 @@ from apps.ledger.operations import Granted, Guard, Hold, HoldRefused
 from apps.ledger.rules import DAILY, HOURLY, LIFETIME
 from apps.ledger.verify import verify_ledger
 from apps.usage.models import UsageRecord
-from tests.ledger.contract import Payer, backend_store, entries, open_payer, purse, windows
+from tests.ledger.contract import (
+    Clock,
+    Payer,
+    backend_store,
+    entries,
+    keep_clear_of_the_hours_end,
+    open_payer,
+    purse,
+    windows,
+)
 
 PRICE = 20
 AFFORDABLE, ASKED = 50, 200
@@ -74,12 +85,16 @@ def serve(calls: list[tuple[Payer, Hold, int | None]]) -> int:
 @pytest.fixture(autouse=True)
 def brief_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PARKED_POLL_S", 0.05)
-    monkeypatch.setattr(module, "HOLD_PATIENCE_S", 30.0)
+    monkeypatch.setattr(lane, "HOLD_PATIENCE_S", 30.0)
 
 
 @pytest.fixture
-def payer(ledger_db: None, steady_windows: None) -> Payer:
-    """An account that can pay for fifty calls."""
+def payer(ledger_db: None, monkeypatch: pytest.MonkeyPatch) -> Payer:
+    """An account that can pay for fifty calls. No window turns, and request ids agree with the store's clock."""
+    if connection.vendor == "postgresql":
+        keep_clear_of_the_hours_end()
+    else:
+        monkeypatch.setattr(clock, "now", Clock(datetime.now(UTC)).now)
     return open_payer("alice", credits_micro=AFFORDABLE * PRICE)
 
 
@@ -108,6 +123,22 @@ def test_a_budget_is_never_exceeded_by_several_keys_at_once(payer: Payer, period
     assert served == 30
     assert windows(payer) == {("account", period): (30 * PRICE, 0)}
     assert purse(payer) == (20 * PRICE, 0)
+    assert verify_ledger().problems == []
+
+
+@pytest.mark.parametrize("period", [LIFETIME, DAILY, HOURLY])
+def test_a_limit_that_not_every_process_knows_of_yet_counts_every_call(payer: Payer, period: str) -> None:
+    """It is set while calls run: some were taken before it, some are taken by a process with an older snapshot."""
+    guard = Guard(f"key:{payer.key_id}", period, 30 * PRICE, "key_budget_exhausted")
+    calls: list[tuple[Payer, Hold, int | None]] = [
+        (payer, payer.hold(PRICE, guards=(guard,) if place > 20 and place % 3 else ()), PRICE) for place in range(90)
+    ]
+    served = serve(calls)
+    assert served >= 30
+    assert windows(payer) == {(guard.scope, period): (served * PRICE, 0)}
+    assert purse(payer) == ((AFFORDABLE - served) * PRICE, 0)
+    late = [(payer, payer.hold(PRICE, guards=(guard,)), PRICE) for _ in range(3)]
+    assert serve([*late]) == 0
     assert verify_ledger().problems == []
 
 

@@ -14,8 +14,8 @@ APPS = Path(__file__).parents[2] / "apps"
 WRITE = re.compile(
     r"\b(?:INSERT\s+(?:OR\s+\w+\s+)?INTO|UPDATE|DELETE\s+FROM|TRUNCATE)\s+(?:ONLY\s+)?([a-z_]+)", re.IGNORECASE
 )
-NOT_TABLES = {"set", "or", "of"}
-"""`DO UPDATE SET`, `BEFORE UPDATE OR DELETE`, `FOR NO KEY UPDATE OF`."""
+NOT_TABLES = {"set", "or", "of", "skip"}
+"""`DO UPDATE SET`, `BEFORE UPDATE OR DELETE`, `FOR NO KEY UPDATE OF` and `SKIP LOCKED`."""
 FILES = sorted(APPS.glob("*/store/sql/*.sql"))
 MODULES = sorted(APPS.glob("*/store/*.py"))
 

@@ -134,7 +134,7 @@ def test_a_batch_waits_for_the_accounts_lock_and_sees_what_was_written_under_it(
             with transaction.atomic():
                 Balance.objects.select_for_update().get(account_id=alice.account_id)
                 locked.set()
-                committed.wait(0.3)
+                committed.wait(0.05)
                 Balance.objects.filter(account_id=alice.account_id).update(held_micro=950)
         finally:
             connections.close_all()

@@ -17,7 +17,7 @@ from apps.ledger import services
 from apps.ledger.models import Balance, BudgetWindow, Entry, ProcessLease
 from apps.ledger.models import Hold as HoldRow
 from apps.ledger.operations import Guard, Hold
-from apps.ledger.rules import DAILY
+from apps.ledger.rules import DAILY, LIFETIME
 from apps.ledger.store import orm
 from apps.ledger.verify import verify_ledger
 from apps.usage.models import UsageRecord
@@ -131,6 +131,22 @@ def test_a_balance_that_its_entries_do_not_explain_is_found(alice: Payer, settle
         f"account {alice.account_id}: balance 0.000701 at entry 2, its entries end with 0.0007 at entry 2",
         "what customers have and what the house has differ by 0.000001: debits are not credits",
     ]
+
+
+def test_a_lifetime_that_says_less_was_spent_than_the_records_do_is_found(alice: Payer, settled: Hold) -> None:
+    scopes = [f"key:{alice.key_id}", f"key:{alice.key_id}:{settled.model_id}"]
+    guards = tuple(Guard(scope, LIFETIME, 900, "key_limit_exhausted") for scope in scopes)
+    asked = alice.hold(10, guards=guards)
+    orm.commit([asked])
+    orm.commit([alice.settle(asked, 10)])
+    assert problems() == []
+    BudgetWindow.objects.filter(scope__in=scopes).update(spent_micro=309)
+    assert sorted(problems()) == [
+        f"account {alice.account_id}: window {scope} lifetime has spent 0.000309, its usage records sum to 0.00031"
+        for scope in scopes
+    ]
+    BudgetWindow.objects.filter(scope__in=scopes).update(spent_micro=311)
+    assert problems() == []
 
 
 def test_a_balance_without_entries_is_found(ledger_db: None) -> None:

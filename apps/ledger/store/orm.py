@@ -3,10 +3,11 @@ per transaction. Slower than the hot path's stores and never used by it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 from django.db import DataError, IntegrityError, connection, transaction
+from django.db.models import Sum
 
 from apps.accounts.models import Account
 from apps.core import clock
@@ -29,7 +30,14 @@ from apps.ledger.operations import (
     Writes,
 )
 from apps.ledger.rules import decide, window_start
-from apps.ledger.store.wanted import forgotten_windows, wanted_windows
+from apps.ledger.store.wanted import (
+    MissingWindow,
+    WantedWindow,
+    forgotten_windows,
+    missing_windows,
+    open_window,
+    wanted_windows,
+)
 from apps.usage.models import UsageRecord
 from apps.usage.record import COLUMNS, Record
 
@@ -65,19 +73,16 @@ def _read(operations: Sequence[Operation]) -> State:
             state.now = cursor.fetchone()[0]
     requests = {operation.request_id for operation in operations if not isinstance(operation, Move)}
     for hold in HoldRow.objects.filter(request_id__in=requests):
-        state.holds[hold.request_id] = HoldState(
-            hold.amount_micro, hold.state == HoldRow.State.OPEN, held_windows(hold.windows)
-        )
+        state.holds[hold.request_id] = _hold_state(hold)
     keys = {operation.key_id for operation in operations if isinstance(operation, Hold)}
     for key in ApiKey.objects.filter(id__in=keys).select_related("account"):
         state.keys[key.id] = KeyState(
             key.status != ApiKey.Status.ACTIVE, key.account.status != Account.Status.ACTIVE, key.expires_at
         )
-    for account_id, scope, period, starts_at in wanted_windows(operations) | forgotten_windows(state, operations):
-        start = window_start(period, state.now) if starts_at is None else starts_at
-        window = BudgetWindow.objects.filter(account_id=account_id, scope=scope, period=period, starts_at=start).first()
-        if window is not None:
-            state.windows[account_id, scope, period, start] = WindowState(window.spent_micro, window.held_micro)
+    _read_windows(wanted_windows(operations), state)
+    for missing in missing_windows(state, operations):
+        _open_window(missing, state)
+    _read_windows(forgotten_windows(state, operations), state)
     operation_ids = requests | {operation.operation_id for operation in operations if isinstance(operation, Move)}
     for entry in Entry.objects.filter(account_id__in=accounts, operation_id__in=operation_ids):
         state.entries[entry.operation_id, entry.kind] = EntryState(
@@ -86,12 +91,41 @@ def _read(operations: Sequence[Operation]) -> State:
     return state
 
 
+def _read_windows(windows: Iterable[WantedWindow], state: State) -> None:
+    for account_id, scope, period, starts_at in windows:
+        start = window_start(period, state.now) if starts_at is None else starts_at
+        window = BudgetWindow.objects.filter(account_id=account_id, scope=scope, period=period, starts_at=start).first()
+        if window is not None:
+            state.windows[account_id, scope, period, start] = WindowState(window.spent_micro, window.held_micro)
+
+
+def _open_window(missing: MissingWindow, state: State) -> None:
+    records = UsageRecord.objects.filter(account_id=missing.account_id, request_id__gte=missing.since)
+    holds = HoldRow.objects.filter(account_id=missing.account_id, created_at__gte=missing.starts_at)
+    if missing.key_id is not None:
+        records, holds = records.filter(key_id=missing.key_id), holds.filter(key_id=missing.key_id)
+    if missing.model_id is not None:
+        records, holds = records.filter(model_id=missing.model_id), holds.filter(model_id=missing.model_id)
+    open_window(
+        state,
+        (missing.account_id, missing.scope, missing.period, missing.starts_at),
+        spent_micro=records.aggregate(sum=Sum("charge_micro"))["sum"] or 0,
+        holds={hold.request_id: _hold_state(hold) for hold in holds},
+    )
+
+
+def _hold_state(hold: HoldRow) -> HoldState:
+    return HoldState(hold.amount_micro, hold.state == HoldRow.State.OPEN, held_windows(hold.windows))
+
+
 def _write(state: State, writes: Writes) -> None:
     for account_id in sorted(writes.balances):
         balance = state.balances[account_id]
         Balance.objects.filter(account_id=account_id).update(
             balance_micro=balance.balance_micro, held_micro=balance.held_micro, seq=balance.seq
         )
+    for request_id, windows in writes.recounted_holds.items():
+        HoldRow.objects.filter(request_id=request_id).update(windows=msgspec.to_builtins(windows))
     for new in writes.new_holds:
         HoldRow.objects.create(
             request_id=new.request_id,

@@ -4,55 +4,70 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
-import msgspec
 import psycopg
 from psycopg import AsyncConnection
 
-from apps.core.ids import new_id
 from apps.ledger.operations import (
+    BUSY,
     BadOperation,
-    BalanceState,
-    EntryState,
-    HeldWindow,
+    Busy,
     Hold,
-    HoldState,
-    KeyState,
     Move,
     Operation,
     Outcome,
     Settle,
     State,
-    WindowState,
     Writes,
 )
 from apps.ledger.rules import decide
 from apps.ledger.store.protocol import LEASE_LIFE_S, StoreUnavailable, read_sql
+from apps.ledger.store.rows import (
+    Collector,
+    array,
+    balance_row,
+    collect_counts,
+    collect_entries,
+    collect_holds,
+    collect_keys,
+    collect_windows,
+    decode_locked,
+    encode,
+    state_of,
+    window_row,
+)
 from apps.ledger.store.statements import Statements
-from apps.ledger.store.wanted import forgotten_windows, may_repeat, wanted_windows
+from apps.ledger.store.wanted import forgotten_windows, may_repeat, missing_windows, wanted_windows
 from apps.usage.store import INSERT_RECORDS_POSTGRES
 
 LOCK_ACCOUNTS: Final = "lock_accounts"
+LOCK_FREE_ACCOUNTS: Final = "lock_free_accounts"
 READ_HOLDS: Final = "read_holds"
 READ_WINDOWS: Final = "read_windows"
 READ_KEYS: Final = "read_keys"
 READ_ENTRIES: Final = "read_entries"
+COUNT_WINDOWS: Final = "count_windows"
+RECOUNT_HOLDS: Final = "recount_holds"
 WRITE_BATCH: Final = "write_batch"
 RENEW_LEASE: Final = "renew_lease"
 END_LEASE: Final = "end_lease"
 INSERT_RECORDS: Final = "insert_records"
 BEGIN: Final = "begin"
+NO_LIMIT: Final = "no_limit"
 COMMIT: Final = "commit"
 ROLLBACK: Final = "rollback"
 FILES: Final = (
     LOCK_ACCOUNTS,
+    LOCK_FREE_ACCOUNTS,
     READ_HOLDS,
     READ_WINDOWS,
     READ_KEYS,
     READ_ENTRIES,
+    COUNT_WINDOWS,
+    RECOUNT_HOLDS,
     WRITE_BATCH,
     RENEW_LEASE,
     END_LEASE,
@@ -61,32 +76,21 @@ STATEMENTS: Final = {
     **{name: read_sql(f"{name}.postgres.sql") for name in FILES},
     INSERT_RECORDS: INSERT_RECORDS_POSTGRES,
     BEGIN: "BEGIN",
+    NO_LIMIT: "SET LOCAL lock_timeout = 0",
     COMMIT: "COMMIT",
     ROLLBACK: "ROLLBACK",
 }
 
 CONNECT_TIMEOUT_S: Final = 3
-SESSION: Final = "-c timezone=UTC -c statement_timeout=15000 -c idle_in_transaction_session_timeout=15000"
+LOCK_TIMEOUT_MS: Final = 100
+"""How long a batch waits for an account. Only the statement that locks is under this limit: it lifts it itself, since
+a setting of its own would cost every batch a statement."""
+SESSION: Final = (
+    "-c timezone=UTC -c statement_timeout=15000 -c idle_in_transaction_session_timeout=15000"
+    f" -c lock_timeout={LOCK_TIMEOUT_MS}"
+)
 TCP_USER_TIMEOUT_MS: Final = 10_000
 """A server that vanished without a word is noticed within about ten seconds, not when the kernel gives up."""
-
-encode = msgspec.json.Encoder().encode
-
-
-Collector = Callable[[bytes | None, State], None]
-"""Adds a statement's answer to the state."""
-
-
-class _Locked(msgspec.Struct):
-    now: datetime
-    balances: list[tuple[uuid.UUID, int, int, int]]
-
-
-decode_locked = msgspec.json.Decoder(_Locked).decode
-decode_holds = msgspec.json.Decoder(list[tuple[uuid.UUID, int, bool, tuple[HeldWindow, ...]]]).decode
-decode_windows = msgspec.json.Decoder(list[tuple[uuid.UUID, str, str, datetime, int, int]]).decode
-decode_keys = msgspec.json.Decoder(list[tuple[uuid.UUID, bool, bool, datetime | None]]).decode
-decode_entries = msgspec.json.Decoder(list[tuple[uuid.UUID, str, uuid.UUID, int, int, int]]).decode
 
 
 class PostgresStore:
@@ -107,7 +111,10 @@ class PostgresStore:
         async with self._turn:
             await self._disconnect()
 
-    async def commit(self, operations: Sequence[Operation], *, is_repeat: bool = False) -> list[Outcome]:
+    def beside(self) -> PostgresStore:
+        return PostgresStore(self._url)
+
+    async def commit(self, operations: Sequence[Operation], *, is_repeat: bool = False) -> list[Outcome | Busy]:
         async with self._turn:
             return await self._commit(await self._ready(), operations, is_repeat=is_repeat)
 
@@ -121,7 +128,10 @@ class PostgresStore:
         async with self._turn:
             statements = await self._ready()
             try:
+                statements.ask(BEGIN)
+                statements.ask(NO_LIMIT)
                 statements.ask(name, *parameters)
+                statements.ask(COMMIT)
                 await statements.answers()
             except psycopg.Error as error:
                 await self._disconnect()
@@ -165,11 +175,16 @@ class PostgresStore:
 
     async def _commit(
         self, statements: Statements, operations: Sequence[Operation], *, is_repeat: bool
-    ) -> list[Outcome]:
+    ) -> list[Outcome | Busy]:
         try:
-            statements.ask(BEGIN)
-            state = await _read(statements, operations, is_repeat=is_repeat)
-            outcomes, writes = decide(state, operations)
+            try:
+                state, busy = await _read(statements, operations, is_repeat=is_repeat)
+                free = operations
+            except psycopg.errors.LockNotAvailable:
+                statements.ask(ROLLBACK)
+                state, busy = await _read_free(statements, operations, is_repeat=is_repeat)
+                free = [operation for operation in operations if operation.account_id not in busy]
+            outcomes, writes = decide(state, free)
             _ask_write(statements, state, writes)
             statements.ask(COMMIT)
             await statements.answers()
@@ -186,7 +201,10 @@ class PostgresStore:
         except BaseException:
             await self._roll_back(statements)
             raise
-        return outcomes
+        if not busy:
+            return list(outcomes)
+        decided = iter(outcomes)
+        return [BUSY if operation.account_id in busy else next(decided) for operation in operations]
 
     async def _roll_back(self, statements: Statements) -> None:
         """Leave no transaction behind; a connection that cannot even do that is dropped."""
@@ -197,75 +215,73 @@ class PostgresStore:
             await self._disconnect()
 
 
-async def _read(statements: Statements, operations: Sequence[Operation], *, is_repeat: bool) -> State:
-    """Lock the accounts and read what the batch needs: one round trip, another where it holds a surprise."""
-    collectors = _ask(statements, operations, is_repeat=is_repeat)
-    _, locked, *answers = await statements.answers()
-    state = _state(locked)
-    for collect, answer in zip(collectors, answers, strict=True):
+async def _read(
+    statements: Statements, operations: Sequence[Operation], *, is_repeat: bool, lock: str = LOCK_ACCOUNTS
+) -> tuple[State, frozenset[uuid.UUID]]:
+    """Lock the accounts and read what the batch needs: one round trip, another where it holds a surprise. Return also
+    the accounts that `lock` left to somebody else.
+
+    Raises: LockNotAvailable, where an account could not be had in time.
+    """
+    statements.ask(BEGIN)
+    collectors = _ask(statements, operations, lock=lock, is_repeat=is_repeat)
+    answers = (await statements.answers())[-len(collectors) - 1 :]
+    assert answers[0] is not None
+    locked = decode_locked(answers[0])
+    state = state_of(locked)
+    for collect, answer in zip(collectors, answers[1:], strict=True):
         collect(answer, state)
-    if not is_repeat and may_repeat(state, operations):
-        _ask_entries(statements, operations)
-        _collect_entries((await statements.answers())[0], state)
-    forgotten = forgotten_windows(state, operations)
+    free = [operation for operation in operations if operation.account_id not in locked.busy]
+    if not is_repeat and may_repeat(state, free):
+        _ask_entries(statements, free)
+        collect_entries((await statements.answers())[0], state)
+    missing = missing_windows(state, free)
+    if missing:
+        statements.ask(COUNT_WINDOWS, encode(missing).decode())
+        collect_counts((await statements.answers())[0], state)
+    forgotten = forgotten_windows(state, free)
     if forgotten:
         statements.ask(READ_WINDOWS, encode(list(forgotten)).decode())
-        _collect_windows((await statements.answers())[0], state)
-    return state
+        collect_windows((await statements.answers())[0], state)
+    return state, locked.busy
 
 
-def _ask(statements: Statements, operations: Sequence[Operation], *, is_repeat: bool) -> list[Collector]:
+async def _read_free(
+    statements: Statements, operations: Sequence[Operation], *, is_repeat: bool
+) -> tuple[State, frozenset[uuid.UUID]]:
+    """The same for the accounts that can be had at once. Where even the table is somebody else's, that is none."""
+    try:
+        return await _read(statements, operations, is_repeat=is_repeat, lock=LOCK_FREE_ACCOUNTS)
+    except psycopg.errors.LockNotAvailable:
+        statements.ask(ROLLBACK)
+        statements.ask(BEGIN)
+        return State(datetime.now(UTC), {}), frozenset(operation.account_id for operation in operations)
+
+
+def _ask(statements: Statements, operations: Sequence[Operation], *, lock: str, is_repeat: bool) -> list[Collector]:
     """Queue the lock, alone and first, then the reads; return what collects each of their answers."""
     collectors: list[Collector] = []
-    statements.ask(LOCK_ACCOUNTS, _array(sorted({operation.account_id for operation in operations})))
+    statements.ask(lock, array(sorted({operation.account_id for operation in operations})))
     requests = [
         operation.request_id
         for operation in operations
         if not isinstance(operation, Move) and (is_repeat or not isinstance(operation, Hold))
     ]
     if requests:
-        statements.ask(READ_HOLDS, _array(requests))
-        collectors.append(_collect_holds)
+        statements.ask(READ_HOLDS, array(requests))
+        collectors.append(collect_holds)
     keys = {operation.key_id for operation in operations if isinstance(operation, Hold)}
     if keys:
-        statements.ask(READ_KEYS, _array(keys))
-        collectors.append(_collect_keys)
+        statements.ask(READ_KEYS, array(keys))
+        collectors.append(collect_keys)
     windows = wanted_windows(operations)
     if windows:
         statements.ask(READ_WINDOWS, encode(list(windows)).decode())
-        collectors.append(_collect_windows)
+        collectors.append(collect_windows)
     if is_repeat or any(isinstance(operation, Move) for operation in operations):
         _ask_entries(statements, operations)
-        collectors.append(_collect_entries)
+        collectors.append(collect_entries)
     return collectors
-
-
-def _state(locked: bytes | None) -> State:
-    assert locked is not None
-    found = decode_locked(locked)
-    balances = {
-        account_id: BalanceState(balance_micro, held_micro, seq)
-        for account_id, balance_micro, held_micro, seq in found.balances
-    }
-    return State(now=found.now, balances=balances)
-
-
-def _collect_holds(answer: bytes | None, state: State) -> None:
-    if answer is not None:
-        for request_id, amount_micro, is_open, windows in decode_holds(answer):
-            state.holds[request_id] = HoldState(amount_micro, is_open, windows)
-
-
-def _collect_keys(answer: bytes | None, state: State) -> None:
-    if answer is not None:
-        for key_id, is_suspended, is_frozen, expires_at in decode_keys(answer):
-            state.keys[key_id] = KeyState(is_suspended, is_frozen, expires_at)
-
-
-def _collect_windows(answer: bytes | None, state: State) -> None:
-    if answer is not None:
-        for account_id, scope, period, starts_at, spent_micro, held_micro in decode_windows(answer):
-            state.windows[account_id, scope, period, starts_at] = WindowState(spent_micro, held_micro)
 
 
 def _ask_entries(statements: Statements, operations: Sequence[Operation]) -> None:
@@ -274,54 +290,25 @@ def _ask_entries(statements: Statements, operations: Sequence[Operation]) -> Non
         for operation in operations
         if isinstance(operation, (Move, Settle))
     ]
-    statements.ask(READ_ENTRIES, _array(pair[0] for pair in pairs), _array(pair[1] for pair in pairs))
-
-
-def _collect_entries(answer: bytes | None, state: State) -> None:
-    if answer is not None:
-        for operation_id, kind, entry_id, amount_micro, before_micro, after_micro in decode_entries(answer):
-            state.entries[operation_id, kind] = EntryState(entry_id, amount_micro, before_micro, after_micro)
+    statements.ask(READ_ENTRIES, array(pair[0] for pair in pairs), array(pair[1] for pair in pairs))
 
 
 def _ask_write(statements: Statements, state: State, writes: Writes) -> None:
-    if writes.balances or writes.new_holds or writes.ended_holds or writes.expired_holds:
+    if writes.recounted_holds:
+        # Apart from the rest: a statement changes a row once, and some of these end in this batch.
+        recounted = [
+            {"request_id": request_id, "windows": windows} for request_id, windows in writes.recounted_holds.items()
+        ]
+        statements.ask(RECOUNT_HOLDS, encode(recounted).decode())
+    if writes.balances or writes.windows or writes.new_holds or writes.ended_holds or writes.expired_holds:
         statements.ask(
             WRITE_BATCH,
-            encode([_balance_row(account_id, state) for account_id in writes.balances]).decode(),
+            encode([balance_row(account_id, state) for account_id in writes.balances]).decode(),
             encode(writes.new_holds).decode(),
-            encode([_window_row(key, state) for key in writes.windows]).decode(),
+            encode([window_row(key, state) for key in writes.windows]).decode(),
             encode(writes.entries).decode(),
-            _array(writes.ended_holds),
-            _array(writes.expired_holds),
+            array(writes.ended_holds),
+            array(writes.expired_holds),
         )
     if writes.records:
         statements.ask(INSERT_RECORDS, encode(writes.records).decode())
-
-
-def _array(ids: Iterable[uuid.UUID]) -> str:
-    """A uuid[] as SQL writes it."""
-    return "{" + ",".join(map(str, ids)) + "}"
-
-
-def _balance_row(account_id: uuid.UUID, state: State) -> dict[str, object]:
-    balance = state.balances[account_id]
-    return {
-        "account_id": account_id,
-        "balance_micro": balance.balance_micro,
-        "held_micro": balance.held_micro,
-        "seq": balance.seq,
-    }
-
-
-def _window_row(key: tuple[uuid.UUID, str, str, datetime], state: State) -> dict[str, object]:
-    account_id, scope, period, starts_at = key
-    window = state.windows[key]
-    return {
-        "id": new_id(),
-        "account_id": account_id,
-        "scope": scope,
-        "period": period,
-        "starts_at": starts_at,
-        "spent_micro": window.spent_micro,
-        "held_micro": window.held_micro,
-    }

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
-from apps.ledger.operations import Operation, Outcome
+from apps.ledger.operations import Busy, Operation, Outcome
 
 SQL_DIR: Final = Path(__file__).parent / "sql"
 LEASE_LIFE_S: Final = 30
@@ -24,12 +24,17 @@ class LedgerStore(Protocol):
     async def open(self) -> None:
         """Connect. Raises: StoreUnavailable."""
 
-    async def commit(self, operations: Sequence[Operation], *, is_repeat: bool = False) -> list[Outcome]:
-        """Decide and write a batch in one transaction, durably; one outcome per operation, in order.
+    async def commit(self, operations: Sequence[Operation], *, is_repeat: bool = False) -> Sequence[Outcome | Busy]:
+        """Decide and write a batch in one transaction, durably; one outcome per operation, in order. Of an account that
+        somebody else keeps locked nothing is decided: its operations are Busy, each of them.
 
         With `is_repeat`, operations that already committed give their first outcome again. Raises: StoreUnavailable,
         BadOperation; then nothing of the batch was written, or (StoreUnavailable) all of it may have been.
         """
+
+    def beside(self) -> LedgerStore | None:
+        """Another store of the same database, not open yet, to wait with for accounts that are Busy; None where no
+        account ever is."""
 
     async def renew_lease(self, process_id: uuid.UUID, *, name: str) -> None:
         """Say that this process lives for another 30 s by the store's clock. Raises: StoreUnavailable."""

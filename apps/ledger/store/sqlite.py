@@ -33,7 +33,15 @@ from apps.ledger.operations import (
 )
 from apps.ledger.rules import decide, window_start
 from apps.ledger.store.protocol import LEASE_LIFE_S, StoreUnavailable
-from apps.ledger.store.wanted import WantedWindow, forgotten_windows, may_repeat, wanted_windows
+from apps.ledger.store.wanted import (
+    MissingWindow,
+    WantedWindow,
+    forgotten_windows,
+    may_repeat,
+    missing_windows,
+    open_window,
+    wanted_windows,
+)
 from apps.usage.record import COLUMNS, Record
 from apps.usage.store import INSERT_RECORDS_SQLITE
 
@@ -53,11 +61,22 @@ READ_ENTRIES: Final = (
     "SELECT kind, id, amount_micro, balance_before_micro, balance_after_micro FROM ledger_entry"
     " WHERE account_id = ? AND operation_id = ?"
 )
+COUNT_RECORDS: Final = (
+    "SELECT coalesce(sum(charge_micro), 0) FROM usage_usagerecord WHERE account_id = :account_id"
+    " AND request_id >= :since AND (:key_id IS NULL OR key_id = :key_id)"
+    " AND (:model_id IS NULL OR model_id = :model_id)"
+)
+COUNT_HOLDS: Final = (
+    "SELECT request_id, amount_micro, state, windows FROM ledger_hold WHERE account_id = :account_id"
+    " AND created_at >= :starts_at AND (:key_id IS NULL OR key_id = :key_id)"
+    " AND (:model_id IS NULL OR model_id = :model_id)"
+)
 WRITE_BALANCE: Final = "UPDATE ledger_balance SET balance_micro = ?, held_micro = ?, seq = ? WHERE account_id = ?"
 ADD_HOLD: Final = (
     "INSERT INTO ledger_hold (request_id, account_id, key_id, model_id, process_id, state, amount_micro, windows,"
     " created_at) VALUES (?, ?, ?, ?, ?, 'open', ?, ?, ?)"
 )
+RECOUNT_HOLD: Final = "UPDATE ledger_hold SET windows = ? WHERE request_id = ?"
 END_HOLD: Final = "DELETE FROM ledger_hold WHERE request_id = ?"
 EXPIRE_HOLD: Final = "UPDATE ledger_hold SET state = 'expired', expired_at = ? WHERE request_id = ?"
 WRITE_WINDOW: Final = (
@@ -97,6 +116,9 @@ class SqliteStore:
 
     async def commit(self, operations: Sequence[Operation], *, is_repeat: bool = False) -> list[Outcome]:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._commit, operations)
+
+    def beside(self) -> None:
+        """A lock is the whole database's: no account is ever locked alone."""
 
     async def renew_lease(self, process_id: uuid.UUID, *, name: str) -> None:
         now = clock.now()
@@ -171,13 +193,15 @@ def _read(connection: sqlite3.Connection, operations: Sequence[Operation]) -> St
         state.balances[uuid.UUID(account_id)] = BalanceState(balance_micro, held_micro, seq)
     requests = {operation.request_id for operation in operations if not isinstance(operation, Move)}
     for request_id, amount_micro, status, windows in _select(connection, READ_HOLDS, requests):
-        state.holds[uuid.UUID(request_id)] = HoldState(amount_micro, status == "open", decode_windows(windows))
+        state.holds[uuid.UUID(request_id)] = _hold_state(amount_micro, status, windows)
     keys = {operation.key_id for operation in operations if isinstance(operation, Hold)}
     for key_id, status, expires_at, account_status in _select(connection, READ_KEYS, keys):
         state.keys[uuid.UUID(key_id)] = KeyState(
             status != "active", account_status != "active", _parse_instant(expires_at)
         )
     _read_windows(connection, wanted_windows(operations), state)
+    for missing in missing_windows(state, operations):
+        _open_window(connection, missing, state)
     _read_windows(connection, forgotten_windows(state, operations), state)
     if may_repeat(state, operations) or any(isinstance(operation, Move) for operation in operations):
         _read_entries(connection, operations, state)
@@ -197,6 +221,22 @@ def _read_windows(connection: sqlite3.Connection, windows: Iterable[WantedWindow
         row = connection.execute(READ_WINDOW, (account_id.hex, scope, period, _instant(start))).fetchone()
         if row is not None:
             state.windows[account_id, scope, period, start] = WindowState(*row)
+
+
+def _open_window(connection: sqlite3.Connection, missing: MissingWindow, state: State) -> None:
+    parameters = {name: _value(getattr(missing, name)) for name in ("account_id", "key_id", "model_id")}
+    (spent_micro,) = connection.execute(COUNT_RECORDS, parameters | {"since": missing.since.hex}).fetchone()
+    holds = connection.execute(COUNT_HOLDS, parameters | {"starts_at": _instant(missing.starts_at)})
+    open_window(
+        state,
+        (missing.account_id, missing.scope, missing.period, missing.starts_at),
+        spent_micro=spent_micro,
+        holds={uuid.UUID(request_id): _hold_state(*columns) for request_id, *columns in holds},
+    )
+
+
+def _hold_state(amount_micro: int, status: str, windows: str) -> HoldState:
+    return HoldState(amount_micro, status == "open", decode_windows(windows))
 
 
 def _read_entries(connection: sqlite3.Connection, operations: Sequence[Operation], state: State) -> None:
@@ -234,6 +274,10 @@ def _write(connection: sqlite3.Connection, state: State, writes: Writes) -> None
             )
             for hold in writes.new_holds
         ],
+    )
+    connection.executemany(
+        RECOUNT_HOLD,
+        [(encode(windows).decode(), request_id.hex) for request_id, windows in writes.recounted_holds.items()],
     )
     connection.executemany(END_HOLD, [(request_id.hex,) for request_id in writes.ended_holds])
     connection.executemany(EXPIRE_HOLD, [(at, request_id.hex) for request_id in writes.expired_holds])

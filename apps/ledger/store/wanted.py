@@ -1,28 +1,112 @@
-"""What a batch has to read before it can be decided: the same question for every store."""
+"""What a batch has to read before it can be decided, and how a window is opened: the same for every store."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
-from apps.ledger.operations import Hold, Move, Operation, Settle, State, WindowKey
+from apps.core.ids import time_bound
+from apps.ledger.operations import (
+    NO_LIMIT,
+    HeldWindow,
+    Hold,
+    HoldState,
+    Move,
+    Operation,
+    Settle,
+    State,
+    WindowKey,
+    WindowState,
+)
+from apps.ledger.rules import scopes_of, window_start
 
 WantedWindow = tuple[uuid.UUID, str, str, datetime | None]
 """account, scope, period, start; None: the window that the store's clock is in."""
 
+CLOCKS_APART_MS: Final = 86_400_000
+"""A key's id, made by one machine, and the ids of its first calls, made by another, may disagree by less than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class MissingWindow:
+    """A limited window that is not on file, and what counts in it: records of `key_id` and `model_id` (None: of any)
+    from request `since` on, and holds taken since it began."""
+
+    account_id: uuid.UUID
+    scope: str
+    period: str
+    starts_at: datetime
+    key_id: uuid.UUID | None
+    model_id: str | None
+    since: uuid.UUID
+
 
 def wanted_windows(operations: Sequence[Operation]) -> set[WantedWindow]:
-    """The windows that holds will be guarded by, and that the others' holds count in."""
+    """The windows that holds will be guarded by or count in all the same, and that the others' holds count in."""
     wanted: set[WantedWindow] = set()
     for operation in operations:
         if isinstance(operation, Hold):
             for guard in operation.guards:
                 wanted.add((operation.account_id, guard.scope, guard.period, None))
+            for scope, periods in scopes_of(operation).items():
+                wanted.update((operation.account_id, scope, period, None) for period in periods)
         elif not isinstance(operation, Move):
             for window in operation.windows:
                 wanted.add((operation.account_id, window.scope, window.period, window.starts_at))
     return wanted
+
+
+def missing_windows(state: State, operations: Sequence[Operation]) -> list[MissingWindow]:
+    """The windows of guards that are not on file: a limit was set just now, or an hour or a day began. What was spent
+    in them must be counted once, before they are opened."""
+    missing: dict[WindowKey, MissingWindow] = {}
+    for operation in operations:
+        if not isinstance(operation, Hold) or operation.account_id not in state.balances:
+            continue
+        scopes = scopes_of(operation)
+        for guard in operation.guards:
+            starts_at = window_start(guard.period, state.now)
+            window = (operation.account_id, guard.scope, guard.period, starts_at)
+            if window in state.windows or guard.scope not in scopes:
+                continue
+            of_account, of_key, _ = scopes
+            key_id = None if guard.scope == of_account else operation.key_id
+            model_id = None if guard.scope in (of_account, of_key) else operation.model_id
+            missing[window] = MissingWindow(*window, key_id, model_id, _first_request(starts_at, key_id))
+    return list(missing.values())
+
+
+def open_window(state: State, key: WindowKey, *, spent_micro: int, holds: Mapping[uuid.UUID, HoldState]) -> None:
+    """Begin to count in a window that is not on file, with what was spent in it before and what calls hold by now.
+
+    `holds`: those of its scope that were taken since it began, expired ones too. They count in it from now on, under
+    no limit: when they were taken there was none.
+    """
+    _, scope, period, starts_at = key
+    held_micro = 0
+    for request_id, known in holds.items():
+        held_micro += known.amount_micro * known.is_open
+        windows = state.recounted.get(request_id, known.windows)
+        if any((window.scope, window.period, window.starts_at) == key[1:] for window in windows):
+            continue
+        windows = (*windows, HeldWindow(scope, period, starts_at, NO_LIMIT))
+        state.recounted[request_id] = windows
+        if request_id in state.holds:
+            state.holds[request_id] = HoldState(known.amount_micro, known.is_open, windows)
+    state.windows[key] = WindowState(spent_micro, held_micro)
+    state.opened.add(key)
+
+
+def _first_request(starts_at: datetime, key_id: uuid.UUID | None) -> uuid.UUID:
+    """The smallest id that a request of this window can have. A key has no calls before it was made: a lifetime is
+    read from there, so that the first call of a new key reads nothing."""
+    first_ms = int(starts_at.timestamp() * 1_000)
+    if key_id is not None and key_id.version == 7:
+        first_ms = max(first_ms, (key_id.int >> 80) - CLOCKS_APART_MS)
+    return time_bound(first_ms)
 
 
 def forgotten_windows(state: State, operations: Sequence[Operation]) -> set[WindowKey]:

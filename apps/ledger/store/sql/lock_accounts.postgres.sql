@@ -1,10 +1,12 @@
 -- lock_accounts.postgres.sql : take the accounts of a batch, alone in its statement.
 -- in   : $1 accounts, a uuid[]      out: {"now", "balances": [[account_id, balance, held, seq], …]}
 -- locks: account rows ordered by id, so that two batches never wait on each other. What another process wrote while
---        this statement waited is seen by the next one.
+--        this statement waited is seen by the next one. It waits as long as the session's lock_timeout for each row;
+--        once it has them all, the transaction's other statements wait without that limit.
 SELECT json_build_object(
     'now', now(),
-    'balances', coalesce(json_agg(json_build_array(account_id, balance_micro, held_micro, seq)), '[]')
+    'balances', coalesce(json_agg(json_build_array(account_id, balance_micro, held_micro, seq)), '[]'),
+    'limit', set_config('lock_timeout', '0', true)
 )
 FROM (
     SELECT account_id, balance_micro, held_micro, seq
