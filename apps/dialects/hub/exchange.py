@@ -1,0 +1,135 @@
+"""One call between a caller of one dialect and an upstream of another: the same steps as where both speak the same.
+
+Shape:  caller's body -> Conversation -> upstream's body;  upstream's reply -> Answer -> caller's reply;
+        upstream's events -> hub events -> caller's events
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from apps.core.errors import GatewayError
+from apps.dialects.common import scrub
+from apps.dialects.common.relay import EventRelay
+from apps.dialects.common.sse import Event
+from apps.dialects.hub.answer import Answer
+from apps.dialects.hub.conversation import Image, Refusal, Text, Thinking, ToolCall
+from apps.dialects.hub.events import Delta, Done, Drawn, Ended, Failed, HubEvent, Sealed, UsageRead
+from apps.dialects.hub.protocol import CallerSide, StreamReader, StreamWriter, UpstreamSide
+from apps.dialects.protocol import Reply, Request, StreamRelay
+
+
+class Exchange:
+    """A call that is translated. Made once the upstream's dialect is known; raises what `read_conversation` raises."""
+
+    def __init__(self, caller: CallerSide, upstream: UpstreamSide, request: Request) -> None:
+        self._caller = caller
+        self._upstream = upstream
+        self._request = request
+        self._answer: Answer | None = None
+        self.conversation = caller.read_conversation(request)
+        self.upstream_path = upstream.upstream_path
+
+    @property
+    def adapted(self) -> tuple[str, ...]:
+        """What was changed on the way, for X-Hypereal-Adapted; complete once the upstream's body was written."""
+        return (*self._request.adapted, *self.conversation.adapted)
+
+    def upstream_body(self, *, upstream_model: str, max_tokens: int | None, account_tag: str) -> bytes:
+        """Raises: UnsupportedField, for meaning that the upstream's dialect cannot say."""
+        self.conversation.adapted.clear()
+        return self._upstream.write_conversation(
+            self.conversation, upstream_model=upstream_model, max_tokens=max_tokens, account_tag=account_tag
+        )
+
+    def read_reply(self, body: bytes) -> Reply:
+        """Raises: ValueError, where it is no reply of the upstream's dialect."""
+        answer = self._answer = self._upstream.read_answer(body)
+        parts = [part for choice in answer.choices for part in choice.parts]
+        return Reply(
+            usage=answer.usage,
+            output_bytes=sum(map(_size, parts)),
+            failure=answer.failure,
+            images=sum(isinstance(part, Image) for part in parts),
+        )
+
+    def render_reply(self, body: bytes, *, model_id: str, hypereal: bytes) -> bytes:
+        """The reply that `read_reply` read, in the caller's dialect."""
+        answer = self._answer if self._answer is not None else self._upstream.read_answer(body)
+        return self._caller.write_answer(answer, self.conversation, model_id=model_id, hypereal=hypereal)
+
+    def relay(self, *, model_id: str) -> StreamRelay:
+        reader = self._upstream.stream_reader(self.conversation)
+        writer = self._caller.stream_writer(self._request, self.conversation, model_id=model_id)
+        return TranslatingRelay(reader, writer)
+
+    def read_error(self, status: int, body: bytes) -> str:
+        return scrub.read_error(status, body)
+
+
+class TranslatingRelay(EventRelay):
+    """A stream on its way from a reader to a writer, metered in between."""
+
+    def __init__(self, reader: StreamReader, writer: StreamWriter) -> None:
+        super().__init__()
+        self._reader = reader
+        self._writer = writer
+
+    def end(self) -> bytes:
+        relayed = super().end()
+        state = self.state
+        if state.failure is None and not state.is_complete:
+            relayed += self._pass_on(self._reader.end())
+        return relayed
+
+    def finish(self, hypereal: bytes) -> bytes:
+        rest = self._writer.finish(usage=self.state.usage, hypereal=hypereal)
+        self.state.relayed_bytes += len(rest)
+        return rest
+
+    def fail(self, error: GatewayError, *, request_id: str) -> bytes:
+        return self._writer.fail(error, request_id=request_id)
+
+    def ping(self) -> bytes:
+        return self._writer.ping()
+
+    def _take(self, event: Event) -> bytes:
+        return self._pass_on(self._reader.feed(event))
+
+    def _pass_on(self, events: Sequence[HubEvent]) -> bytes:
+        state, write = self.state, self._writer.write
+        sent = b""
+        for event in events:
+            kind = type(event)
+            if kind is Delta:
+                state.output_bytes += len(event.text)  # type: ignore[union-attr]
+            elif kind is UsageRead:
+                state.usage = event.usage  # type: ignore[union-attr]
+                continue
+            elif kind is Done:
+                state.is_complete = True
+                break
+            elif kind is Failed:
+                state.failure = event.message  # type: ignore[union-attr]
+                state.failure_is_overload = event.is_overload  # type: ignore[union-attr]
+                break
+            elif kind is Ended:
+                state.is_withholding = True
+            elif kind is Drawn:
+                state.images += 1
+            elif kind is Sealed and event.seal.kind != "signature":  # type: ignore[union-attr]
+                state.output_bytes += len(event.seal.payload)  # type: ignore[union-attr]
+            sent += write(event)
+        return sent
+
+
+def _size(part: Text | Thinking | Refusal | ToolCall | Image) -> int:
+    """Bytes that an estimate counts where the upstream counted nothing."""
+    if isinstance(part, ToolCall):
+        return len(part.arguments) + len(part.name)
+    if isinstance(part, Image):
+        return 0
+    size = len(part.text)
+    if isinstance(part, Thinking) and part.seal is not None and not part.text:
+        size += len(part.seal.payload)
+    return size
