@@ -41,6 +41,7 @@ from apps.ledger.operations import (
     WindowState,
     Writes,
 )
+from apps.ledger.refusals import refusal, refuse_stopped
 
 CUSTOMER: Final = "customer"
 HOUSE: Final = "house:"
@@ -112,7 +113,7 @@ def hold(state: State, writes: Writes, asked: Hold) -> Outcome:
     known = state.holds.get(asked.request_id)
     if known is not None and known.is_open:
         return Granted(known.amount_micro, known.windows, state.now)
-    stopped = _refuse_stopped(state, asked)
+    stopped = refuse_stopped(state, asked)
     if stopped is not None:
         return stopped
     balance = state.balances.get(asked.account_id)
@@ -336,29 +337,6 @@ def _window(state: State, account_id: uuid.UUID, window: HeldWindow) -> WindowSt
     return found
 
 
-def _refuse_stopped(state: State, asked: Hold) -> HoldRefused | None:
-    key = state.keys.get(asked.key_id)
-    if key is None:
-        return HoldRefused("invalid_api_key", "This API key no longer exists.")
-    if key.is_suspended:
-        message = "This API key is suspended. Ask the people of your account to reinstate it."
-        return HoldRefused("key_suspended", message)
-    if key.is_frozen:
-        return HoldRefused("account_frozen", "This account is frozen. Ask its operator.")
-    if key.expires_at is not None and state.now >= key.expires_at:
-        return HoldRefused("key_expired", "This API key has expired.")
-    return None
-
-
-_REASONS: Final = {
-    "insufficient_credits": "The account has too few credits for this call",
-    "key_limit_exhausted": "This API key's limit leaves too little for this call",
-    "key_budget_exhausted": "This API key's budget leaves too little for this call",
-    "key_model_limit_exhausted": "This API key's limit for the model leaves too little for this call",
-    "account_budget_exhausted": "The account's daily budget leaves too little for this call",
-}
-
-
 def _refuse_hold(
     asked: Hold,
     balance: BalanceState,
@@ -369,11 +347,11 @@ def _refuse_hold(
     """Say which limit is in the way: one that is spent refuses for good, one that is only held is worth waiting for."""
     available = max(0, usable)
     if asked.least_micro > balance.balance_micro:
-        return _refusal("insufficient_credits", asked, balance.balance_micro, balance.held_micro, None, available)
+        return refusal("insufficient_credits", asked, balance.balance_micro, balance.held_micro, None, available)
     for guard, window, room in zip(asked.guards, windows, rooms, strict=False):
         if asked.least_micro > window.limit_micro - room.spent_micro:
             turns_at = window_end(window.period, window.starts_at)
-            return _refusal(guard.code, asked, window.limit_micro, room.spent_micro, turns_at, available)
+            return refusal(guard.code, asked, window.limit_micro, room.spent_micro, turns_at, available)
     facts = LimitFacts(
         "credits_reserved",
         balance.balance_micro,
@@ -384,17 +362,3 @@ def _refuse_hold(
     )
     message = "Other calls of this account hold the credits that this one needs. Try again when they have ended."
     return Waiting(HoldRefused("credits_reserved", message, facts=facts))
-
-
-def _refusal(code: str, asked: Hold, value: int, used: int, resets_at: datetime | None, available: int) -> HoldRefused:
-    message = f"{_REASONS[code]}: it needs {Credits(asked.least_micro)} credits, {Credits(available)} are available."
-    facts = LimitFacts(
-        code,
-        value,
-        used,
-        resets_at=resets_at,
-        is_money=True,
-        needed=asked.least_micro,
-        available=available,
-    )
-    return HoldRefused(code, message, facts=facts)
