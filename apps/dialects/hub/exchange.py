@@ -28,12 +28,14 @@ class Exchange:
         self._request = request
         self._answer: Answer | None = None
         self.conversation = caller.read_conversation(request)
-        self.upstream_path = upstream.upstream_path
 
     @property
     def adapted(self) -> tuple[str, ...]:
         """What was changed on the way, for X-Hypereal-Adapted; complete once the upstream's body was written."""
         return (*self._request.adapted, *self.conversation.adapted)
+
+    def upstream_path(self, *, upstream_model: str) -> str:
+        return self._upstream.path(upstream_model=upstream_model, is_stream=self.conversation.is_stream)
 
     def upstream_body(self, *, upstream_model: str, max_tokens: int | None, account_tag: str) -> bytes:
         """Raises: UnsupportedField, for meaning that the upstream's dialect cannot say."""

@@ -50,7 +50,9 @@ class UpstreamSide(Protocol):
     """What a dialect needs to be spoken with an upstream on behalf of a caller of another."""
 
     name: str
-    upstream_path: str
+
+    def path(self, *, upstream_model: str, is_stream: bool) -> str:
+        """Joined to a route's base URL: `/chat/completions`; gemini's names the model and whether to stream."""
 
     def write_conversation(
         self, conversation: Conversation, *, upstream_model: str, max_tokens: int | None, account_tag: str

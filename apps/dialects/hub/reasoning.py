@@ -3,17 +3,24 @@
 A provider accepts only what it sealed itself. So a seal keeps whose it is, and in a foreign dialect it stands in that
 dialect's opaque field behind a short prefix: a client sends it back as it came, and the provider gets its own bytes.
 
+A seal of a tool call, a text or an image (Gemini signs those) stands in a `Thinking` part of its own, without text and
+with `item_id` saying what it belongs to: so every dialect that can carry reasoning carries them.
+
 Shape:  Seal("anthropic", "signature", "EqQB…")  ->  "hypereal.anthropic.signature.EqQB…"  -> the same seal
+        Seal("gemini", "encrypted", "CiQB…", "call_7")  ->  "hypereal.gemini.encrypted~call_7.CiQB…"
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import quote, unquote
 
 ANTHROPIC: Final = "anthropic"
 OPENAI: Final = "openai"
 GEMINI: Final = "gemini"
+CHAT: Final = "chat"
+"""A provider behind the chat protocol; the payload is its `reasoning_details` entry."""
 
 SIGNATURE: Final = "signature"
 """Signs the text beside it (Anthropic's `thinking`)."""
@@ -36,7 +43,7 @@ class Seal:
 
 def wrap(seal: Seal) -> str:
     """The seal as one string, for another dialect's opaque field. The payload stands last, verbatim."""
-    kind = f"{seal.kind}~{seal.item_id}" if seal.item_id else seal.kind
+    kind = f"{seal.kind}~{quote(seal.item_id, safe='').replace('.', '%2E')}" if seal.item_id else seal.kind
     return f"{_PREFIX}{seal.family}.{kind}.{seal.payload}"
 
 
@@ -49,4 +56,4 @@ def unwrap(text: str) -> Seal | None:
         return None
     family, kind, payload = parts
     kind, _, item_id = kind.partition("~")
-    return Seal(family, kind, payload, item_id)
+    return Seal(family, kind, payload, unquote(item_id))
