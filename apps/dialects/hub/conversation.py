@@ -132,6 +132,12 @@ class Tool:
     """Takes free text instead of JSON (`custom` tools of OpenAI)."""
     format: Raw | None = None
     """The grammar of a custom tool's text."""
+    namespace: str = ""
+    """The group that the caller offered it in (Responses' `namespace`); `name` is unique without it."""
+    short_name: str = ""
+    """Its name within that group."""
+    native: str = ""
+    """Its type, where the caller's dialect defines the tool itself (`local_shell`, `apply_patch`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +220,8 @@ class Conversation:
     names: Mapping[str, str] = field(default_factory=dict)
     unread: tuple[str, ...] = ()
     """Fields that the reader knows nothing of: they cannot be translated, and are named in X-Hypereal-Adapted."""
+    echo: Mapping[str, Raw] = field(default_factory=dict)
+    """What replies of the caller's dialect repeat of its request, as it came."""
     adapted: list[str] = field(default_factory=list)
     """What had to be changed, a short line each: `temperature: 1.4 -> 1`, `tools[2] web_search: left out`."""
 
