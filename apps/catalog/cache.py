@@ -108,14 +108,24 @@ def _snapshot(model: Model, price: PriceVersion, policy: Policy) -> ModelSnapsho
 
 
 def read_bounds(stored: Mapping[str, Any]) -> Bounds:
-    """A model's `bounds` column. `bytes_per_token_floor` is text such as "2.0": kept in thousandths."""
+    """A model's `bounds` column. Decimals are text there, such as "2.0", and thousandths here."""
     defaults = Bounds()
     return Bounds(
-        bytes_per_thousand_tokens=int(Decimal(str(stored.get("bytes_per_token_floor", "2.0"))) * 1_000),
+        bytes_per_thousand_tokens=_thousandths(
+            stored.get("bytes_per_token_floor"), default=defaults.bytes_per_thousand_tokens
+        ),
         image_input_tokens=stored.get("image_input_tokens", defaults.image_input_tokens),
         document_input_tokens_per_page=stored.get(
             "document_input_tokens_per_page", defaults.document_input_tokens_per_page
         ),
         overhead_tokens=stored.get("overhead_tokens", DEFAULT_OVERHEAD_TOKENS),
         image_output_tokens=dict(stored.get("image_output_tokens", {})),
+        tokenizer=stored.get("tokenizer", defaults.tokenizer),
+        tokenizer_factor_thousandths=_thousandths(
+            stored.get("tokenizer_factor"), default=defaults.tokenizer_factor_thousandths
+        ),
     )
+
+
+def _thousandths(text: str | None, *, default: int) -> int:
+    return default if text is None else int(Decimal(text) * 1_000)

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from apps.accounts.mistakes import POSITIVE_INTEGER_MAX, Mistake, check_choice, check_range, clean_line
 from apps.catalog.mistakes import CatalogMistake
+from apps.core import tokenizer
 from apps.core.money import InvalidAmount, price_per_mtok
 from apps.dialects import protocol
 
@@ -30,7 +31,14 @@ BOUNDS: Final = (
     "document_input_tokens_per_page",
     "overhead_tokens",
     "image_output_tokens",
+    "tokenizer",
+    "tokenizer_factor",
 )
+DECIMAL_BOUNDS: Final = {
+    "bytes_per_token_floor": (Decimal("0.5"), Decimal(100)),
+    "tokenizer_factor": (Decimal(1), Decimal(10)),
+}
+"""Bounds with up to three decimals: from, to."""
 REQUIRED_FIELDS: Final = ("id", "name", "surface", "context_tokens", "dialects", "usd_per_million_tokens")
 OPTIONAL_FIELDS: Final = (
     "max_output_tokens",
@@ -197,8 +205,10 @@ def _bounds(bounds: object) -> dict[str, object]:
         raise CatalogMistake(f"unknown bound {unknown[0]}")
     read: dict[str, object] = {}
     for name, value in bounds.items():
-        if name == "bytes_per_token_floor":
-            read[name] = _floor(value)
+        if name in DECIMAL_BOUNDS:
+            read[name] = _decimal(value, name)
+        elif name == "tokenizer":
+            read[name] = check_choice(str(value), "bounds.tokenizer", tokenizer.NAMES)
         elif name == "image_output_tokens":
             if not isinstance(value, dict):
                 raise CatalogMistake("bounds.image_output_tokens must be an object of sizes or qualities")
@@ -208,16 +218,17 @@ def _bounds(bounds: object) -> dict[str, object]:
     return read
 
 
-def _floor(value: object) -> str:
-    """Bytes per token, as text, so that no float ever carries it."""
+def _decimal(value: object, name: str) -> str:
+    """A small decimal as text, so that no float ever carries it."""
+    least, most = DECIMAL_BOUNDS[name]
     try:
-        floor = Decimal(str(value))
-        is_exact = floor.is_finite() and floor * 1_000 == int(floor * 1_000)
+        number = Decimal(str(value))
+        is_exact = number.is_finite() and number * 1_000 == int(number * 1_000)
     except (InvalidOperation, ValueError):
         is_exact = False
-    if isinstance(value, bool) or not is_exact or not Decimal("0.5") <= floor <= Decimal(100):
-        raise CatalogMistake("bounds.bytes_per_token_floor must be from 0.5 to 100, with at most three decimals")
-    return str(floor)
+    if isinstance(value, bool) or not is_exact or not least <= number <= most:
+        raise CatalogMistake(f"bounds.{name} must be from {least} to {most}, with at most three decimals")
+    return str(number)
 
 
 def _whole(value: object, what: str) -> int | None:

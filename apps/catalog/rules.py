@@ -7,12 +7,16 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from apps.catalog.pricing import TOOL_SCALE, Price
+from apps.core import tokenizer
 from apps.core.money import TOKENS_PER_PRICE
 
 LEAST_OUTPUT_TOKENS: Final = 4_096
 """A grant below this, beyond the thinking budget, would cut answers short (SPEC 2.2)."""
 DEFAULT_OVERHEAD_TOKENS: Final = 1_000
 """What providers add to a prompt for tools and system text, where the catalog says nothing."""
+FOREIGN_FACTOR: Final = 1_750
+"""Thousandths of a token for each token that another model's tokenizer counts, where the catalog says nothing: recorded
+prompts of Claude's older models had 1.22 at most, and its newer ones count up to 1.35 times as many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,10 @@ class Bounds:
     document_input_tokens_per_page: int = 3_000
     overhead_tokens: int = DEFAULT_OVERHEAD_TOKENS
     image_output_tokens: Mapping[str, int] = field(default_factory=dict)
+    tokenizer: str = tokenizer.DEFAULT
+    """Whose vocabulary counts this model's texts."""
+    tokenizer_factor_thousandths: int = FOREIGN_FACTOR
+    """1,000 where that vocabulary is the model's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +66,12 @@ class Worth:
         if not self.output_price:
             return 0
         return max(0, (granted_micro * TOKENS_PER_PRICE - self.fixed) // self.output_price)
+
+
+def image_tokens(bounds: Bounds, size: str | None) -> int:
+    """The most output tokens that one image of this size or quality can be; the dearest where it is not named."""
+    sizes = bounds.image_output_tokens
+    return sizes.get(size or "auto", max(sizes.values(), default=0))
 
 
 def input_bound(bounds: Bounds, *, text_bytes: int, images: int, document_pages: int, context_tokens: int) -> int:

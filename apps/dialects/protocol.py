@@ -14,6 +14,7 @@ from msgspec import Raw
 
 from apps.core.errors import GatewayError
 from apps.core.tokens import TokenUsage
+from apps.dialects.said import Said
 
 OPENAI_CHAT = "openai-chat"
 OPENAI_RESPONSES = "openai-responses"
@@ -77,8 +78,8 @@ class Reply:
 
     usage: TokenUsage | None
     """None where the upstream reported none: the gateway then estimates."""
-    output_bytes: int
-    """Bytes of text, tool arguments and reasoning in the reply, for an estimate."""
+    said: Said = field(default_factory=Said)
+    """Text, tool arguments and reasoning of the reply, for an estimate."""
     failure: str | None = None
     """Set where a 2xx body is in truth a failure (Responses `status: failed`): not billed."""
     images: int = 0
@@ -90,7 +91,9 @@ class StreamState:
 
     usage: TokenUsage | None = None
     """The last non-null usage, merged per field as the dialect's rules say; never a sum."""
-    output_bytes: int = 0
+    counts_output: bool = True
+    """False while `usage` tells of the prompt alone: its output is not known yet."""
+    said: Said = field(default_factory=Said)
     is_complete: bool = False
     """The terminal event was seen: the upstream considers the call done and billable, and nothing that follows matters;
     reading may stop."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from apps.accounts.cache import AccountSnapshot
 from apps.catalog.cache import ModelSnapshot
-from apps.catalog.rules import Worth, input_bound, worth, worth_of_images
+from apps.catalog.rules import Worth, image_tokens, input_bound, worth, worth_of_images
 from apps.core import headers
 from apps.core.errors import GatewayError
 from apps.dialects.protocol import Dialect, InvalidRequest, Request, UnsupportedField
@@ -96,19 +96,16 @@ def bound(model: ModelSnapshot, request: Request, *, writes_1h: bool) -> Worth:
         context_tokens=model.context_tokens,
     )
     if model.max_output_tokens is None:
-        per_image = model.bounds.image_output_tokens
         return worth_of_images(
             model.price,
             input_tokens=input_tokens,
-            output_tokens_per_image=per_image.get(request.image_size or "auto", max(per_image.values(), default=0)),
+            output_tokens_per_image=image_tokens(model.bounds, request.image_size),
             n=request.n,
         )
     thinking_budget = request.thinking_budget
     if request.makes_images:
         # An image is drawn whole or not at all: it counts into the least, as thinking does.
-        per_image = model.bounds.image_output_tokens
-        image_tokens = per_image.get(request.image_size or "", max(per_image.values(), default=0))
-        thinking_budget = (thinking_budget or 0) + image_tokens
+        thinking_budget = (thinking_budget or 0) + image_tokens(model.bounds, request.image_size)
     return worth(
         model.price,
         input_tokens=input_tokens,

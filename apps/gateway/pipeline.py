@@ -159,8 +159,9 @@ async def reply_whole(running: Running, forwarded: Forwarded, send: Send, stores
     log.note_reply(running.record, forwarded)
     if facts.failure is not None:
         raise UpstreamFailed("upstream_error", facts.failure)
-    usage = facts.usage if facts.usage is not None else estimate(running.permit, output_bytes=facts.output_bytes)
-    is_estimated = facts.usage is None
+    usage, is_estimated = facts.usage, facts.usage is None
+    if usage is None:
+        usage = await estimate(running.permit, facts, counter=stores.counter)
     receipt = await settle(running, usage, status="succeeded", is_estimated=is_estimated, stores=stores)
     model_id = permitted.model.model_id
     rendered = dialect.render_reply(

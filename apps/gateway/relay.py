@@ -124,7 +124,7 @@ async def relay(running: Running, forwarded: Forwarded, receive: Receive, send: 
     stores.governor.report(route.key, ok=failure is None, began_at=forwarded.began_at)
     if failure is not None:
         return await _fail(running, machine, sender, failure, stores)
-    usage, is_estimated = _usage(running, machine.state)
+    usage, is_estimated = await _usage(running, machine.state, stores)
     machine.state.usage = usage
     status = "abandoned" if is_abandoned else "succeeded"
     try:
@@ -272,11 +272,11 @@ def _stream_failure(state: StreamState) -> UpstreamFailed:
     return UpstreamFailed(code, state.failure or "The upstream broke off its reply.")
 
 
-def _usage(running: Running, state: StreamState) -> tuple[TokenUsage, bool]:
+async def _usage(running: Running, state: StreamState, stores: Stores) -> tuple[TokenUsage, bool]:
     """What to charge for, and whether it is an estimate: an upstream's final count always wins."""
-    if state.usage is not None and state.is_complete:
+    if state.usage is not None and state.counts_output and (state.is_complete or state.is_withholding):
         return state.usage, False
-    return estimate(running.permit, output_bytes=state.output_bytes, reported=state.usage), True
+    return await estimate(running.permit, state, counter=stores.counter), True
 
 
 async def _fail(running: Running, machine: StreamRelay, sender: _Sender, failure: GatewayError, stores: Stores) -> int:

@@ -12,6 +12,7 @@ from typing import Final
 from apps.accounts.cache import AccountCache, SnapshotCache, refresh
 from apps.catalog.cache import CatalogCache
 from apps.core import clock
+from apps.gateway.counting import Counter
 from apps.gateway.refusals import RefusalLog
 from apps.governor.store.protocol import Governor
 from apps.keys.cache import KeyCache
@@ -41,6 +42,7 @@ class Stores:
     after_last_look: Callable[[], None]
     draws: random.Random = field(default_factory=random.Random)
     refusals: RefusalLog = field(default_factory=RefusalLog)
+    counter: Counter = field(default_factory=Counter)
     draining: int = 0
     """Streams that are read on after their caller left."""
     _thread: ThreadPoolExecutor = field(
@@ -80,3 +82,4 @@ class Stores:
     def close(self) -> None:
         self._thread.submit(self.after_last_look)
         self._thread.shutdown(wait=True)
+        self.counter.close()

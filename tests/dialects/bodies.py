@@ -11,6 +11,7 @@ from hypothesis import settings
 
 from apps.dialects.protocol import Dialect, Request, StreamRelay
 from apps.dialects.registry import BY_ENDPOINT
+from apps.dialects.said import Said
 
 relaxed = settings(deadline=None, database=None)
 """For property tests on a busy machine; what they find is kept as an ordinary test, not in a database of examples."""
@@ -22,6 +23,11 @@ MINIMAL: dict[str, dict[str, Any]] = {
     "messages": {"model": "claude-sonnet-4-7", "max_tokens": 100, "messages": [{"role": "user", "content": "Hi"}]},
 }
 ENDPOINTS = tuple(MINIMAL)
+
+
+def size_of(said: Said) -> int:
+    """Bytes of text, and of what came encrypted."""
+    return sum(len(text.encode()) for text in said.texts()) + said.sealed_bytes
 
 
 def body(endpoint: str, **fields: Any) -> bytes:

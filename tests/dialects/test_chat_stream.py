@@ -12,7 +12,7 @@ from apps.core.errors import GatewayError
 from apps.core.tokens import TokenUsage
 from apps.dialects.openai_chat.stream import ChatRelay
 from apps.dialects.registry import BY_ENDPOINT
-from tests.dialects.bodies import assert_same_however_cut, events_of, frames, parse, relaxed, run
+from tests.dialects.bodies import assert_same_however_cut, events_of, frames, parse, relaxed, run, size_of
 
 BILLING = b'{"billing":{"credits_charged":12}}'
 SHOWN = {"billing": {"credits_charged": 12}}
@@ -55,7 +55,7 @@ def test_a_caller_who_did_not_ask_for_usage_sees_none() -> None:
     assert [event["choices"][0]["delta"]["content"] for event in out] == ["Hel", "lo"]
     assert all(event["model"] == "gpt-5-5" and "usage" not in event for event in out)
     state = machine.state
-    assert (state.usage, state.output_bytes, state.is_withholding, state.is_complete) == (METERED, 5, True, True)
+    assert (state.usage, size_of(state.said), state.is_withholding, state.is_complete) == (METERED, 5, True, True)
     rest = events_of(machine.finish(BILLING))
     assert rest == [{**chunk(ends()), "model": "gpt-5-5", "hypereal": SHOWN}, "[DONE]"]
 
@@ -274,14 +274,14 @@ def test_what_a_delta_says_is_measured_in_bytes() -> None:
     for delta, size in deltas:
         machine = relay()
         machine.feed(frames(chunk({"index": 0, "delta": delta})))
-        assert machine.state.output_bytes == size, delta
+        assert size_of(machine.state.said) == size, delta
 
 
 def test_images_of_a_delta_are_counted() -> None:
     machine = relay()
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
     machine.feed(frames(chunk({"index": 0, "delta": {"content": "", "images": [image, image]}})))
-    assert (machine.state.images, machine.state.output_bytes) == (2, 0)
+    assert (machine.state.images, size_of(machine.state.said)) == (2, 0)
 
 
 def test_a_failed_stream_ends_with_an_error_and_no_done() -> None:

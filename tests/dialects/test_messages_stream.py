@@ -12,7 +12,7 @@ from apps.core.errors import GatewayError
 from apps.core.tokens import TokenUsage
 from apps.dialects.protocol import StreamRelay
 from apps.dialects.registry import BY_ENDPOINT
-from tests.dialects.bodies import assert_same_however_cut, events_of, parse, relaxed, run, typed
+from tests.dialects.bodies import assert_same_however_cut, events_of, parse, relaxed, run, size_of, typed
 
 BILLING = b'{"billing":{"credits_charged":12}}'
 SHOWN = {"billing": {"credits_charged": 12}}
@@ -62,7 +62,7 @@ def test_a_stream_passes_up_to_its_end() -> None:
     assert out[0]["message"]["model"] == "claude-sonnet-4-7"
     assert out[0]["message"]["usage"] == START["message"]["usage"]  # type: ignore[index]
     state = machine.state
-    assert (state.is_withholding, state.is_complete, state.failure, state.output_bytes) == (True, True, None, 5)
+    assert (state.is_withholding, state.is_complete, state.failure, size_of(state.said)) == (True, True, None, 5)
     assert state.usage == TokenUsage(input=12, cache_write_5m=44, cache_write_1h=2_056, output=15)
     rest = machine.finish(BILLING)
     assert events_of(rest) == [{**DELTA, "hypereal": SHOWN}, STOP]
@@ -79,7 +79,15 @@ def test_what_needs_no_change_travels_byte_by_byte() -> None:
 def test_usage_that_came_with_the_start_is_known_at_once() -> None:
     machine = relay()
     machine.feed(typed(START))
-    assert machine.state.usage == TokenUsage(input=10, cache_write_5m=14, cache_write_1h=2_056, output=1)
+    # The output counted there is provisional: no count at all.
+    assert machine.state.usage == TokenUsage(input=10, cache_write_5m=14, cache_write_1h=2_056)
+    assert not machine.state.counts_output
+
+
+def test_a_stream_whose_end_counts_nothing_has_no_output_count() -> None:
+    machine = relay()
+    machine.feed(typed(*STREAM[:5], {**DELTA, "usage": None}, STOP))
+    assert (machine.state.is_complete, machine.state.counts_output) == (True, False)
 
 
 def test_old_streams_report_only_their_output_at_the_end() -> None:
@@ -179,7 +187,7 @@ def test_what_cannot_be_read_is_a_failure(data: str) -> None:
 def test_what_a_stream_says_is_measured_in_bytes(events: tuple[dict[str, Any], ...], size: int) -> None:
     machine = relay()
     machine.feed(typed(*events))
-    assert machine.state.output_bytes == size
+    assert size_of(machine.state.said) == size
 
 
 def test_a_failed_stream_ends_with_an_error_event() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from apps.core.tokens import TokenUsage
 from apps.dialects.registry import BY_ENDPOINT
-from tests.dialects.bodies import ENDPOINTS, relaxed
+from tests.dialects.bodies import ENDPOINTS, relaxed, size_of
 
 BILLING = b'{"billing":{"credits_charged":0.0136}}'
 
@@ -59,22 +59,22 @@ def test_replies_are_metered() -> None:
     chat, responses, images, messages = (
         read(endpoint, REPLIES[endpoint]) for endpoint in ("chat", "responses", "images", "messages")
     )
-    assert (chat.usage, chat.output_bytes, chat.images, chat.failure) == (used, 5, 0, None)
-    assert (responses.usage, responses.output_bytes, responses.failure) == (used, 16, None)
+    assert (chat.usage, size_of(chat.said), chat.images, chat.failure) == (used, 5, 0, None)
+    assert (responses.usage, responses.said.texts(), responses.said.sealed_bytes) == (used, ["Hello", "find{}"], 3)
     assert (images.usage, images.images) == (TokenUsage(output=99, image_output=99), 2)
-    assert (messages.usage, messages.output_bytes, messages.failure) == (used, 3 + 5 + 4 + 7, None)
+    assert (messages.usage, messages.said.texts(), messages.failure) == (used, ["abc", "Hello", 'find{"a":1}'], None)
 
 
 def test_images_in_a_chat_reply_are_counted() -> None:
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
     message = {"role": "assistant", "content": None, "images": [image]}
     reply = read("chat", {**CHAT, "choices": [{"index": 0, "message": message}]})
-    assert (reply.images, reply.output_bytes) == (1, 0)
+    assert (reply.images, size_of(reply.said)) == (1, 0)
 
 
 def test_thinking_that_is_not_shown_is_measured_by_its_encrypted_form() -> None:
     blocks = [{"type": "thinking", "thinking": "", "signature": "sigsig"}, {"type": "redacted_thinking", "data": "xyz"}]
-    assert read("messages", {**MESSAGES, "content": blocks}).output_bytes == 9
+    assert size_of(read("messages", {**MESSAGES, "content": blocks}).said) == 9
 
 
 def test_a_reply_without_usage_leaves_it_unknown() -> None:

@@ -12,7 +12,7 @@ from apps.core.errors import GatewayError
 from apps.core.tokens import TokenUsage
 from apps.dialects.protocol import StreamRelay
 from apps.dialects.registry import BY_ENDPOINT
-from tests.dialects.bodies import assert_same_however_cut, events_of, frames, parse, relaxed, run, typed
+from tests.dialects.bodies import assert_same_however_cut, events_of, frames, parse, relaxed, run, size_of, typed
 
 BILLING = b'{"billing":{"credits_charged":12}}'
 SHOWN = {"billing": {"credits_charged": 12}}
@@ -51,7 +51,7 @@ def test_a_stream_passes_up_to_its_end() -> None:
     assert [event["response"]["model"] for event in out[:2]] == ["gpt-5-5", "gpt-5-5"]
     assert out[2:] == list(STREAM[2:6])
     state = machine.state
-    assert (state.usage, state.output_bytes, state.is_withholding, state.is_complete) == (METERED, 5, True, True)
+    assert (state.usage, size_of(state.said), state.is_withholding, state.is_complete) == (METERED, 5, True, True)
     rest = machine.finish(BILLING)
     (event,) = events_of(rest)
     assert rest.startswith(b"event: response.completed\ndata: ")
@@ -142,7 +142,7 @@ def test_hidden_reasoning_is_measured_by_its_encrypted_form() -> None:
     machine = relay()
     item = {"type": "reasoning", "summary": [], "encrypted_content": "gAAAA123"}
     machine.feed(typed({"type": "response.output_item.done", "item": item}))
-    assert machine.state.output_bytes == 8
+    assert size_of(machine.state.said) == 8
 
 
 def test_a_stream_that_we_cut_reads_like_one_at_its_maximum() -> None:

@@ -98,10 +98,12 @@ CHAT = {
          "completion_tokens_details": {"image_tokens": 1_290}},
         TokenUsage(input=300, output=1_400, image_input=258, image_output=1_290),
     ),
-    "negative counts are none": (
-        {"prompt_tokens": -5, "completion_tokens": 7, "prompt_tokens_details": {"cached_tokens": -9}},
-        TokenUsage(output=7),
+    "a count below zero makes all of them worthless": (
+        {"prompt_tokens": 12, "completion_tokens": 7, "prompt_tokens_details": {"cached_tokens": -9}},
+        None,
     ),
+    "zero is a count": ({"prompt_tokens": 0, "completion_tokens": 0}, TokenUsage()),
+    "half of it is none": ({"prompt_tokens": 12, "completion_tokens": None}, None),
     "only integers count": (
         {"prompt_tokens": 12, "completion_tokens": 5, "total_tokens": "99",
          "prompt_tokens_details": {"cached_tokens": True, "cache_write_tokens": 3.0}},
@@ -111,7 +113,6 @@ CHAT = {
         {"prompt_tokens": 2**60, "completion_tokens": 1},
         TokenUsage(input=2**53 - 1, output=1),
     ),
-    "zero is a count": ({"prompt_tokens": 0, "completion_tokens": 0}, TokenUsage()),
     "nothing countable": ({"cost_in_usd_ticks": 5}, None),
     "strings": ({"prompt_tokens": "12", "completion_tokens": "5"}, None),
     "null": (None, None),
@@ -140,7 +141,9 @@ def test_chat_usage_stands_in_several_places() -> None:
              "output_tokens": 50, "output_tokens_details": {"reasoning_tokens": 40}},
             TokenUsage(input=20, cache_read=1_000, cache_write_5m=3_000, output=50, reasoning=40),
         ),
-        ({"input_tokens": 5, "input_tokens_details": None}, TokenUsage(input=5)),
+        ({"input_tokens": 5, "input_tokens_details": None, "output_tokens": 0}, TokenUsage(input=5)),
+        ({"input_tokens": 5}, None),
+        ({"input_tokens": 5, "output_tokens": -1}, None),
         ({}, None),
         (None, None),
         ("12", None),
@@ -167,6 +170,7 @@ def test_responses(usage: Any, expected: TokenUsage | None) -> None:
             TokenUsage(input=8, output=1_364, image_output=1_056),
         ),
         ({"cost_in_usd_ticks": 9}, None),
+        ({"input_tokens": -1, "output_tokens": 9}, None),
         (None, None),
     ],
 )  # fmt: skip
@@ -195,6 +199,10 @@ def test_images(usage: Any, expected: TokenUsage | None) -> None:
              "cache_creation": {"ephemeral_1h_input_tokens": 99}},
             TokenUsage(input=1, cache_write_1h=8, output=1),
         ),
+        ({"input_tokens": 0, "output_tokens": 0}, TokenUsage()),
+        ({"input_tokens": 1, "output_tokens": 1, "cache_read_input_tokens": -1}, None),
+        ({"output_tokens": 1}, None),
+        ({"input_tokens": 1}, None),
         ({"input_tokens": 1, "output_tokens": 1, "cache_creation": None, "server_tool_use": None},
          TokenUsage(input=1, output=1)),
         ({}, None),
@@ -219,6 +227,7 @@ def test_later_counts_of_a_messages_stream_replace_earlier_ones() -> None:
     )
     meter.add({"input_tokens": 1_595, "cache_creation_input_tokens": 3_337, "cache_read_input_tokens": 6_289})
     meter.add({"output_tokens": 40, "input_tokens": None})
+    meter.add({"output_tokens": 50, "input_tokens": -1})
     assert meter.read() == TokenUsage(input=1_595, cache_read=6_289, cache_write_5m=3_269, cache_write_1h=68, output=40)
 
 

@@ -7,15 +7,25 @@ from dataclasses import replace
 
 import pytest
 
-from tests.flows.bills import bill
+from apps.core import tokenizer
+from tests.flows.bills import MODELS, bill
 from tests.flows.conftest import AddUpstream, SetPolicy
-from tests.flows.endpoints import CHAT, ENDPOINTS, IMAGES, MESSAGES, TEXT_ENDPOINTS, Endpoint, Tokens
+from tests.flows.endpoints import CHAT, ENDPOINTS, IMAGES, MESSAGES, TEXT_ENDPOINTS, Endpoint, Tokens, typed
 from tests.flows.raw_socket import Connection
 from tests.flows.rig import Person, eventually
 from tests.flows.upstream import Step, plain, served, streamed
 
 TOKENS = Tokens(input=1_000, output=400)
+SPEECH = "Twelve dogs ran; seven cats, 3 of them grey, looked on: nobody minded.\n\n" * 9 + "Not even the mice."
 EACH = pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.name)
+
+
+def vocabulary(endpoint: Endpoint) -> str:
+    return str(MODELS[endpoint.model]["bounds"]["tokenizer"])
+
+
+def index_of(events: list[bytes], text: bytes) -> int:
+    return next(index for index, event in enumerate(events) if text in event)
 
 
 def hang_up_after(person: Person, endpoint: Endpoint, text: bytes) -> None:
@@ -42,33 +52,38 @@ def test_a_stream_that_ends_soon_after_is_billed_by_its_usage(
 def test_a_stream_that_goes_on_is_cut_and_estimated(
     alice: Person, add_upstream: AddUpstream, endpoint: Endpoint
 ) -> None:
-    events = endpoint.events(TOKENS, "x" * 800, parts=1)
-    said = next(index for index, event in enumerate(events) if b"xxx" in event) + 1
-    script = add_upstream(endpoint, streamed([*events[:said], 60.0]))
+    # An upstream that counts what it says and what it reads with the vocabulary that the catalog names.
+    said = tokenizer.count([SPEECH], vocabulary(endpoint))
+    read = tokenizer.count(["user\nHi" if endpoint is CHAT else "Hi"], vocabulary(endpoint))
+    events = endpoint.events(TOKENS, SPEECH, parts=40)
+    script = add_upstream(endpoint, streamed([*events[: index_of(events, b"mice.") + 1], 60.0]))
     began = time.monotonic()
-    hang_up_after(alice, endpoint, b"xxx")
+    hang_up_after(alice, endpoint, b"mice.")
     record = alice.newest_record()
     assert 5 <= time.monotonic() - began < 8
-    assert (record["status"], record["estimated"], record["usage"]["output"]) == ("abandoned", True, 200)
-    if endpoint is MESSAGES:
-        assert record["usage"]["input"] == 1_000  # reported at the start
-    assert 0 < record["credits_charged"] == 1_000 - alice.balance
+    assert (record["status"], record["estimated"], record["usage"]["output"]) == ("abandoned", True, said)
+    # Messages report the prompt at the start.
+    prompt = TOKENS.input if endpoint is MESSAGES else read
+    assert record["usage"]["input"] == prompt
+    assert record["credits_charged"] == bill(endpoint.model, input=prompt, output=said) == 1_000 - alice.balance
     assert alice.held == 0
     assert eventually(lambda: script.hung_up == 1)
 
 
 def test_no_more_than_256_kb_are_read_on(alice: Person, add_upstream: AddUpstream) -> None:
-    first, delta = CHAT.events(TOKENS, "x" * 4_000, parts=1)[:2]
+    speech = SPEECH * 10
+    first, delta = CHAT.events(TOKENS, speech, parts=1)[:2]
     steps: list[Step] = [first]
     for _ in range(2_000):
         steps += [delta, 0.01]
     script = add_upstream(CHAT, streamed(steps))
     began = time.monotonic()
-    hang_up_after(alice, CHAT, b"xxx")
+    hang_up_after(alice, CHAT, b"mice.")
     record = alice.newest_record()
     assert time.monotonic() - began < 4
     assert (record["status"], record["estimated"]) == ("abandoned", True)
-    assert 256_000 <= 4 * record["usage"]["output"] < 600_000
+    heard = record["usage"]["output"] // tokenizer.count([speech], vocabulary(CHAT))
+    assert 262_144 <= heard * len(delta) < 600_000
     assert eventually(lambda: script.hung_up == 1)
 
 
@@ -118,3 +133,32 @@ def test_a_reader_that_leaves_before_the_answer_is_billed_for_it(alice: Person, 
         "abandoned",
         bill(IMAGES.model, input=1_000, output=400),
     )
+
+
+def test_reasoning_that_nobody_can_read_is_measured_by_its_encrypted_form(
+    alice: Person, add_upstream: AddUpstream
+) -> None:
+    first = MESSAGES.events(TOKENS)[0]
+    thinking = {"type": "thinking", "thinking": "", "signature": ""}
+    sealed = [
+        typed({"type": "content_block_start", "index": 0, "content_block": thinking}),
+        typed(
+            {"type": "content_block_delta", "index": 0, "delta": {"type": "signature_delta", "signature": "Eq" * 999}}
+        ),
+    ]
+    add_upstream(MESSAGES, streamed([first, *sealed, 60.0]))
+    hang_up_after(alice, MESSAGES, b"EqEq")
+    record = alice.newest_record()
+    assert (record["status"], record["estimated"], record["usage"]["output"]) == ("abandoned", True, 500)
+
+
+@pytest.mark.parametrize("endpoint", [CHAT, MESSAGES], ids=lambda endpoint: endpoint.name)
+def test_a_count_that_came_before_the_cut_is_no_estimate(
+    alice: Person, add_upstream: AddUpstream, endpoint: Endpoint
+) -> None:
+    """The upstream told its final count, and then never ended."""
+    add_upstream(endpoint, streamed([*endpoint.events(TOKENS)[:-1], 60.0]))
+    hang_up_after(alice, endpoint, b"ran.")
+    record = alice.newest_record()
+    assert (record["status"], record["estimated"], record["usage"]["output"]) == ("abandoned", False, 400)
+    assert record["credits_charged"] == bill(endpoint.model, input=1_000, output=400)

@@ -19,6 +19,7 @@ from apps.core import clock
 from apps.dialects.protocol import Request
 from apps.dialects.registry import BY_ENDPOINT
 from apps.gateway.call import Call, Message, read_head
+from apps.gateway.counting import Counter
 from apps.gateway.forward import Forwarded
 from apps.gateway.permit import Permit
 from apps.gateway.running import Running
@@ -145,7 +146,9 @@ class Bench:
         self.caller = Caller(takes_parts=takes_parts)
         self.ledger = Ledger()
         self.governor = MemoryGovernor()
-        self.stores = cast(Stores, SimpleNamespace(ledger=self.ledger, governor=self.governor, draining=0))
+        self.stores = cast(
+            Stores, SimpleNamespace(ledger=self.ledger, governor=self.governor, draining=0, counter=Counter())
+        )
         self.route = _route()
         body = {"model": "gpt-5-5", "stream": True, "messages": [{"role": "user", "content": "Hi"}], **fields}
         self.request = BY_ENDPOINT["chat"].parse(json.dumps(body).encode())

@@ -9,11 +9,11 @@ from msgspec import Raw
 
 from apps.core.errors import GatewayError
 from apps.dialects.anthropic_messages.error import error_event
-from apps.dialects.anthropic_messages.reply import block_bytes
+from apps.dialects.anthropic_messages.reply import hear_block
 from apps.dialects.anthropic_messages.usage import UsageMeter, render_usage
 from apps.dialects.common.json_body import NULL
 from apps.dialects.common.json_reply import ReplyFields, decode, open_fields, render
-from apps.dialects.common.metering import text_bytes, texts_bytes
+from apps.dialects.common.metering import hear_texts, seal_bytes
 from apps.dialects.common.relay import EventRelay
 from apps.dialects.common.sse import Event, frame_of
 
@@ -72,17 +72,18 @@ class MessagesRelay(EventRelay):
         parsed = _EVENT.decode(event.data)
         kind = parsed.type
         if kind == "content_block_delta":
-            self._measure(parsed.delta or {})
+            self._hear(parsed.index or 0, parsed.delta or {})
         elif kind == "content_block_start":
             self._open_block = parsed.index
             self._shows_thinking = False
-            state.output_bytes += block_bytes(parsed.content_block)
+            hear_block(state.said, parsed.index or 0, parsed.content_block)
         elif kind == "content_block_stop":
             self._open_block = None
         elif kind == "message_start":
             return self._start(event, parsed)
         elif kind == "message_delta":
-            self._keep_usage(parsed.usage)
+            self._meter.add(parsed.usage)
+            self._read_meter()
             state.is_withholding = True
             self._withheld.append((event.name, open_fields(event.data)))
             return b""
@@ -96,29 +97,29 @@ class MessagesRelay(EventRelay):
             self._withheld.append((event.name, event.data))
         return b""
 
-    def _measure(self, delta: dict[str, Any]) -> None:
-        size = texts_bytes(delta, _DELTA_TEXTS)
-        self.state.output_bytes += size
+    def _hear(self, index: int, delta: dict[str, Any]) -> None:
+        hear_texts(self.state.said, index, delta, _DELTA_TEXTS)
         if "thinking" in delta:
             self._shows_thinking = True
         elif "signature" in delta and not self._shows_thinking:
             # Thinking that is not shown: its encrypted form is all there is to measure.
-            self.state.output_bytes += text_bytes(delta["signature"])
+            self.state.said.seal(seal_bytes(delta["signature"]))
 
     def _start(self, event: Event, parsed: _Event) -> bytes:
         fields = open_fields(event.data)
         message = open_fields(parsed.message)
         if "usage" in message:
-            self._keep_usage(decode(message["usage"]))
+            self._meter.add_prompt(decode(message["usage"]))
+            self._read_meter()
         if self._model_id is None:
             return event.frame
         message["model"] = self._model_id
         fields["message"] = message
         return frame_of(event.name, render(fields))
 
-    def _keep_usage(self, raw: object) -> None:
-        self._meter.add(raw)
+    def _read_meter(self) -> None:
         self.state.usage = self._meter.read()
+        self.state.counts_output = self._meter.counts_output
 
     def _cut_short(self) -> None:
         """The end of a stream that we, not the upstream, stopped: like one that reached its maximum length."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from apps.core.tokens import TokenUsage
-from apps.dialects.common.metering import count
+from apps.dialects.common.metering import count, is_nonsense
 
 _COUNTS: Final = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
 _NESTED: Final = {
@@ -29,8 +29,8 @@ class UsageMeter:
         self._counts: dict[str, int] = {}
 
     def add(self, raw: object) -> None:
-        """Merge one usage object; anything else counts nothing."""
-        if not isinstance(raw, dict):
+        """Merge one usage object; anything else counts nothing, nor does one that counts less than nothing."""
+        if not isinstance(raw, dict) or is_nonsense(raw):
             return
         for name in _COUNTS:
             self._merge(raw, name)
@@ -38,17 +38,26 @@ class UsageMeter:
             for name in names:
                 self._merge(raw.get(holder), name)
 
+    def add_prompt(self, raw: object) -> None:
+        """Merge what a stream's first event reports: the output counted there is provisional, and no count."""
+        if isinstance(raw, dict):
+            self.add({name: value for name, value in raw.items() if not name.startswith("output_tokens")})
+
+    @property
+    def counts_output(self) -> bool:
+        return "output_tokens" in self._counts
+
     def read(self) -> TokenUsage | None:
-        """What is known by now; None where nothing was reported."""
+        """What is known by now; None where the prompt was not reported."""
         counts = self._counts
-        if "input_tokens" not in counts and "output_tokens" not in counts:
+        if "input_tokens" not in counts:
             return None
         split_1h = counts.get("ephemeral_1h_input_tokens", 0)
         written = counts.get("cache_creation_input_tokens", split_1h + counts.get("ephemeral_5m_input_tokens", 0))
         written_1h = min(split_1h, written)
         output = counts.get("output_tokens", 0)
         return TokenUsage(
-            input=counts.get("input_tokens", 0),
+            input=counts["input_tokens"],
             cache_read=counts.get("cache_read_input_tokens", 0),
             cache_write_5m=written - written_1h,
             cache_write_1h=written_1h,
@@ -64,9 +73,10 @@ class UsageMeter:
 
 
 def read_usage(raw: object) -> TokenUsage | None:
+    """Meter a plain reply's usage; None where it does not count both input and output."""
     meter = UsageMeter()
     meter.add(raw)
-    return meter.read()
+    return meter.read() if meter.counts_output else None
 
 
 def render_usage(usage: TokenUsage) -> dict[str, Any]:

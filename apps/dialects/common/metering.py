@@ -1,25 +1,37 @@
-"""Read counts that a provider reports, and measure what it sent where it reports none."""
+"""Read counts that a provider reports, and keep what it said for where it reports none."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from typing import Any, Final
 
 from apps.core.tokens import TokenUsage
+from apps.dialects.said import Said
 
 MAX_REPORTED: Final = 2**53 - 1
 """Larger counts are cut to this: what every JSON reader and BIGINT holds exactly."""
 
 
 def count(holder: object, *names: str) -> int | None:
-    """The first of these counts that is there. Only JSON integers are counts; a negative one is 0."""
+    """The first of these counts that is there. Only JSON integers are counts, and none below zero is."""
     if not isinstance(holder, dict):
         return None
     for name in names:
         value = holder.get(name)
-        if type(value) is int:
-            return value if 0 <= value <= MAX_REPORTED else min(max(value, 0), MAX_REPORTED)
+        if type(value) is int and value >= 0:
+            return min(value, MAX_REPORTED)
     return None
+
+
+def is_nonsense(raw: dict[str, Any]) -> bool:
+    """Whether a usage object counts less than nothing somewhere: then none of it is believed."""
+    for value in raw.values():
+        if type(value) is int:
+            if value < 0:
+                return True
+        elif type(value) is dict and any(type(part) is int and part < 0 for part in value.values()):
+            return True
+    return False
 
 
 def first_count(*counts: int | None) -> int | None:
@@ -45,18 +57,19 @@ def inclusive_usage(
     )
 
 
-def text_bytes(value: object) -> int:
-    """UTF-8 length of a string, 0 for anything else."""
-    if not isinstance(value, str):
-        return 0
-    return len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
-
-
-def texts_bytes(holder: object, names: Iterable[str]) -> int:
-    """UTF-8 length of these string members together."""
+def hear_texts(said: Said, block: Hashable, holder: object, names: Iterable[str]) -> None:
+    """Keep these members of an object, where they are strings, as more of the block's text."""
     if not isinstance(holder, dict):
-        return 0
-    return sum(text_bytes(holder.get(name)) for name in names)
+        return
+    for name in names:
+        value = holder.get(name)
+        if isinstance(value, str) and value:
+            said.hear(block, value)
+
+
+def seal_bytes(value: object) -> int:
+    """Length of encrypted content as it came, which is ASCII; 0 for anything but a string."""
+    return len(value) if isinstance(value, str) else 0
 
 
 def members(holder: object, name: str) -> list[Any]:

@@ -17,6 +17,7 @@ from apps.dialects.hub.conversation import Image, Refusal, Text, Thinking, ToolC
 from apps.dialects.hub.events import Delta, Done, Drawn, Ended, Failed, HubEvent, Sealed, UsageRead
 from apps.dialects.hub.protocol import CallerSide, StreamReader, StreamWriter, UpstreamSide
 from apps.dialects.protocol import Reply, Request, StreamRelay
+from apps.dialects.said import Said
 
 
 class Exchange:
@@ -50,7 +51,7 @@ class Exchange:
         parts = [part for choice in answer.choices for part in choice.parts]
         return Reply(
             usage=answer.usage,
-            output_bytes=sum(map(_size, parts)),
+            said=_said(parts),
             failure=answer.failure,
             images=sum(isinstance(part, Image) for part in parts),
         )
@@ -104,7 +105,7 @@ class TranslatingRelay(EventRelay):
         for event in events:
             kind = type(event)
             if kind is Delta:
-                state.output_bytes += len(event.text)  # type: ignore[union-attr]
+                state.said.hear((event.choice, event.block), event.text)  # type: ignore[union-attr]
             elif kind is UsageRead:
                 state.usage = event.usage  # type: ignore[union-attr]
                 continue
@@ -120,18 +121,20 @@ class TranslatingRelay(EventRelay):
             elif kind is Drawn:
                 state.images += 1
             elif kind is Sealed and event.seal.kind != "signature":  # type: ignore[union-attr]
-                state.output_bytes += len(event.seal.payload)  # type: ignore[union-attr]
+                state.said.seal(len(event.seal.payload))  # type: ignore[union-attr]
             sent += write(event)
         return sent
 
 
-def _size(part: Text | Thinking | Refusal | ToolCall | Image) -> int:
-    """Bytes that an estimate counts where the upstream counted nothing."""
-    if isinstance(part, ToolCall):
-        return len(part.arguments) + len(part.name)
-    if isinstance(part, Image):
-        return 0
-    size = len(part.text)
-    if isinstance(part, Thinking) and part.seal is not None and not part.text:
-        size += len(part.seal.payload)
-    return size
+def _said(parts: Sequence[Text | Thinking | Refusal | ToolCall | Image]) -> Said:
+    """What an estimate counts where the upstream counted nothing."""
+    said = Said()
+    for index, part in enumerate(parts):
+        if isinstance(part, ToolCall):
+            said.hear(index, part.name)
+            said.hear(index, part.arguments)
+        elif isinstance(part, Thinking) and part.seal is not None and not part.text:
+            said.seal(len(part.seal.payload))
+        elif not isinstance(part, Image):
+            said.hear(index, part.text)
+    return said

@@ -6,29 +6,35 @@ from typing import Any, Final
 
 from apps.core.tokens import TokenUsage
 from apps.dialects.common.json_reply import open_reply
-from apps.dialects.common.metering import members, text_bytes, texts_bytes
+from apps.dialects.common.metering import hear_texts, members
 from apps.dialects.common.scrub import failure_message
 from apps.dialects.openai_chat.usage import read_usage
 from apps.dialects.protocol import Reply
+from apps.dialects.said import Said
 
 _TEXTS: Final = frozenset({"content", "reasoning_content", "refusal"})
 _CALL: Final = ("name", "arguments")
+_CUSTOM_CALL: Final = ("name", "input")
 
 
 def read_reply(body: bytes) -> Reply:
     """Raises: ValueError, where the body is no chat completion and no error."""
     reply = open_reply(body)
     if reply.get("error"):
-        return Reply(usage=None, output_bytes=0, failure=failure_message(reply["error"]))
+        return Reply(usage=None, failure=failure_message(reply["error"]))
     choices = reply.get("choices")
     if not isinstance(choices, list):
         raise ValueError("no choices")
     if not all(isinstance(choice, dict) for choice in choices):
         raise ValueError("a choice is no object")
     messages = [choice.get("message") for choice in choices]
+    said = Said()
+    for index, message in enumerate(messages):
+        if isinstance(message, dict):
+            hear_message(said, index, message)
     return Reply(
         usage=_usage_in(reply, choices),
-        output_bytes=sum(message_bytes(message) for message in messages if isinstance(message, dict)),
+        said=said,
         images=sum(len(members(message, "images")) for message in messages),
     )
 
@@ -43,26 +49,26 @@ def _usage_in(reply: dict[str, Any], choices: list[dict[str, Any]]) -> TokenUsag
     return None
 
 
-def message_bytes(message: dict[str, Any]) -> int:
-    """UTF-8 length of what a message or a delta says: text, reasoning, refusal, tool calls."""
-    size = 0
+def hear_message(said: Said, choice: int, message: dict[str, Any]) -> None:
+    """Keep what a message or a delta says: text, reasoning, refusal, tool calls."""
     for name, value in message.items():
         if isinstance(value, str):
             # Some send the same reasoning under both of its names.
             if name in _TEXTS or (name == "reasoning" and "reasoning_content" not in message):
-                size += text_bytes(value)
+                said.hear((choice, name), value)
         elif value:
-            size += _nested_bytes(name, value)
-    return size
+            _hear_nested(said, choice, name, value)
 
 
-def _nested_bytes(name: str, value: object) -> int:
+def _hear_nested(said: Said, choice: int, name: str, value: object) -> None:
     if name == "tool_calls" and isinstance(value, list):
-        return sum(_call_bytes(call) for call in value if isinstance(call, dict))
-    if name == "content" and isinstance(value, list):
-        return sum(texts_bytes(part, ("text",)) for part in value)
-    return texts_bytes(value, _CALL) if name == "function_call" else 0
-
-
-def _call_bytes(call: dict[str, Any]) -> int:
-    return texts_bytes(call.get("function"), _CALL) + texts_bytes(call.get("custom"), ("name", "input"))
+        for position, call in enumerate(value):
+            if isinstance(call, dict):
+                block = (choice, name, call.get("index", position))
+                hear_texts(said, block, call.get("function"), _CALL)
+                hear_texts(said, block, call.get("custom"), _CUSTOM_CALL)
+    elif name == "content" and isinstance(value, list):
+        for part in value:
+            hear_texts(said, (choice, name), part, ("text",))
+    elif name == "function_call":
+        hear_texts(said, (choice, name), value, _CALL)

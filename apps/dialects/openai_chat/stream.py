@@ -13,7 +13,7 @@ from apps.dialects.common.metering import members
 from apps.dialects.common.relay import EventRelay
 from apps.dialects.common.sse import Event, frame_of
 from apps.dialects.openai_chat.error import error_event
-from apps.dialects.openai_chat.reply import message_bytes
+from apps.dialects.openai_chat.reply import hear_message
 from apps.dialects.openai_chat.usage import read_usage, render_usage
 from apps.dialects.protocol import Request
 
@@ -102,11 +102,11 @@ class ChatRelay(EventRelay):
         return b""
 
     def _read_choices(self, choices: list[_Choice]) -> bool:
-        """Measure what the choices say; return whether one of them ends here."""
+        """Keep what the choices say; return whether one of them ends here."""
         finishes = False
         for choice in choices:
             if choice.delta:
-                self.state.output_bytes += message_bytes(choice.delta)
+                hear_message(self.state.said, choice.index, choice.delta)
                 self.state.images += len(members(choice.delta, "images"))
             if choice.finish_reason is not None:
                 finishes = True

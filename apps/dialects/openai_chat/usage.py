@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from apps.core.tokens import TokenUsage
-from apps.dialects.common.metering import count, first_count, inclusive_usage
+from apps.dialects.common.metering import count, first_count, inclusive_usage, is_nonsense
 
 
-def read_usage(raw: Mapping[str, Any]) -> TokenUsage | None:
-    """Meter one usage object; None where it counts nothing.
+def read_usage(raw: dict[str, Any]) -> TokenUsage | None:
+    """Meter one usage object; None where it does not count both prompt and completion, or less than nothing.
 
     Shape:  {"prompt_tokens": 100, "prompt_tokens_details": {"cached_tokens": 60}, "completion_tokens": 7}
             -> input 40, cache_read 60, output 7
@@ -18,6 +17,8 @@ def read_usage(raw: Mapping[str, Any]) -> TokenUsage | None:
     at the top level too: Moonshot), `prompt_cache_hit_tokens` (DeepSeek), `num_cached_tokens` (Mistral);
     `cache_write_tokens` (OpenAI, OpenRouter), `cache_creation_input_tokens` (Qwen).
     """
+    if is_nonsense(raw):
+        return None
     details = raw.get("prompt_tokens_details")
     hit = count(raw, "prompt_cache_hit_tokens")
     missed = count(raw, "prompt_cache_miss_tokens")
@@ -26,14 +27,13 @@ def read_usage(raw: Mapping[str, Any]) -> TokenUsage | None:
         prompt = hit + missed
     completion = count(raw, "completion_tokens")
     total = count(raw, "total_tokens")
-    if prompt is None and completion is None:
+    if prompt is None or completion is None:
         return None
-    prompt = prompt or 0
     completion_details = raw.get("completion_tokens_details")
     return inclusive_usage(
         prompt=prompt,
         # Some leave hidden reasoning out of the completion but not out of the total (xAI, Gemini's endpoint).
-        output=max(completion or 0, (total or 0) - prompt),
+        output=max(completion, (total or 0) - prompt),
         cached=first_count(count(details, "cached_tokens"), hit, count(raw, "cached_tokens", "num_cached_tokens")) or 0,
         written=_written(details),
         reasoning=count(completion_details, "reasoning_tokens") or 0,

@@ -35,12 +35,12 @@ def read_reply(body: bytes) -> Reply:
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if reply.error:
-        return Reply(usage=None, output_bytes=0, failure=failure_message(reply.error))
+        return Reply(usage=None, failure=failure_message(reply.error))
     if reply.data is None:
         raise ValueError("no data")
     if not reply.data:
-        return Reply(usage=None, output_bytes=0, failure="The upstream returned no image.")
-    return Reply(usage=read_usage(decode(reply.usage)), output_bytes=0, images=len(reply.data))
+        return Reply(usage=None, failure="The upstream returned no image.")
+    return Reply(usage=read_usage(decode(reply.usage)), images=len(reply.data))
 
 
 def render_reply(body: bytes, *, model_id: str | None, hypereal: bytes) -> bytes:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from apps.core.tokens import TokenUsage
-from apps.dialects.common.metering import count, first_count, inclusive_usage
+from apps.dialects.common.metering import count, first_count, inclusive_usage, is_nonsense
 
 
 def read_usage(raw: object) -> TokenUsage | None:
-    """Meter one usage object; None where it counts nothing.
+    """Meter one usage object; None where it counts no output, or less than nothing.
 
     Shape:  {"input_tokens": 50, "input_tokens_details": {"text_tokens": 10, "image_tokens": 40}, "output_tokens": 4160}
             -> input 50 (image_input 40), output 4160 (image_output 4160)
@@ -15,12 +15,11 @@ def read_usage(raw: object) -> TokenUsage | None:
     """
     prompt = count(raw, "input_tokens")
     output = count(raw, "output_tokens")
-    if not isinstance(raw, dict) or (prompt is None and output is None):
+    if not isinstance(raw, dict) or output is None or is_nonsense(raw):
         return None
     details = raw.get("input_tokens_details")
     output_details = raw.get("output_tokens_details")
     text_output = count(output_details, "text_tokens") or 0
-    output = output or 0
     return inclusive_usage(
         prompt=prompt or 0,
         output=output,

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Final
 
 from apps.dialects.common.json_reply import open_reply
-from apps.dialects.common.metering import members, texts_bytes
+from apps.dialects.common.metering import hear_texts, members, seal_bytes
 from apps.dialects.common.scrub import failure_message
 from apps.dialects.openai_responses.usage import read_usage
 from apps.dialects.protocol import Reply
+from apps.dialects.said import Said
 
 BILLABLE: Final = frozenset({"completed", "incomplete"})
 """An incomplete reply was generated, and the provider charges for it."""
 
-_ITEM_TEXTS: Final = ("name", "arguments", "input", "encrypted_content")
+_ITEM_TEXTS: Final = ("name", "arguments", "input")
 _PART_TEXTS: Final = ("text", "refusal")
 
 
@@ -23,14 +24,30 @@ def read_reply(body: bytes) -> Reply:
     status = str(reply.get("status") or "completed")
     if reply.get("error") or status not in BILLABLE:
         error = reply.get("error") or f"The upstream ended the response with status {status}."
-        return Reply(usage=None, output_bytes=0, failure=failure_message(error))
+        return Reply(usage=None, failure=failure_message(error))
     output = reply.get("output")
     if not isinstance(output, list):
         raise ValueError("no output")
-    return Reply(usage=read_usage(reply.get("usage")), output_bytes=sum(item_bytes(item) for item in output))
+    said = Said()
+    for index, item in enumerate(output):
+        _hear_item(said, index, item)
+    return Reply(usage=read_usage(reply.get("usage")), said=said)
 
 
-def item_bytes(item: object) -> int:
-    """UTF-8 length of what one output item says: text, calls, reasoning (encrypted where it is not shown)."""
-    parts = [*members(item, "content"), *members(item, "summary")]
-    return texts_bytes(item, _ITEM_TEXTS) + sum(texts_bytes(part, _PART_TEXTS) for part in parts)
+def _hear_item(said: Said, index: int, item: object) -> None:
+    """Keep what one output item says: text, calls, reasoning. What came encrypted too is measured by that: it is all of
+    the reasoning, where the summary that is shown is some of it."""
+    hear_texts(said, index, item, _ITEM_TEXTS)
+    for position, part in enumerate(members(item, "content")):
+        hear_texts(said, (index, position), part, _PART_TEXTS)
+    if hear_sealed(said, item):
+        return
+    for position, part in enumerate(members(item, "summary")):
+        hear_texts(said, (index, "summary", position), part, _PART_TEXTS)
+
+
+def hear_sealed(said: Said, item: object) -> bool:
+    """Measure an item's encrypted reasoning; return whether it has any."""
+    size = seal_bytes(item.get("encrypted_content")) if isinstance(item, dict) else 0
+    said.seal(size)
+    return size > 0

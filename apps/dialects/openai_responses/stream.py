@@ -10,21 +10,25 @@ from msgspec import Raw
 from apps.core.errors import GatewayError
 from apps.dialects.common.json_body import NULL
 from apps.dialects.common.json_reply import ReplyFields, decode, open_fields, render
-from apps.dialects.common.metering import text_bytes, texts_bytes
+from apps.dialects.common.metering import hear_texts
 from apps.dialects.common.relay import EventRelay
 from apps.dialects.common.sse import Event, frame_of
 from apps.dialects.openai_responses.error import error_events
+from apps.dialects.openai_responses.reply import hear_sealed
 from apps.dialects.openai_responses.usage import read_usage, render_usage
 
 TERMINAL: Final = frozenset({"response.completed", "response.incomplete"})
 FAILED: Final = frozenset({"response.failed", "response.cancelled", "error"})
 _OPENING: Final = frozenset({"response.created", "response.queued", "response.in_progress"})
 _DONE: Final = b"[DONE]"
+_SUMMARY: Final = "response.reasoning_summary_text.delta"
+_NAME: Final = "name"
 
 
 class _Event(msgspec.Struct):
     type: str = ""
     sequence_number: int = 0
+    output_index: int | None = None
     delta: object = None
     response: Raw = NULL
     item: Raw = NULL
@@ -75,11 +79,11 @@ class ResponsesRelay(EventRelay):
         kind = parsed.type or event.name.decode()
         self._next_number = parsed.sequence_number + 1
         if parsed.delta is not None:
-            state.output_bytes += text_bytes(parsed.delta)
+            if isinstance(parsed.delta, str):
+                state.said.hear((parsed.output_index, kind), parsed.delta)
         elif kind == "response.output_item.done":
             self._items.append(parsed.item)
-            # Reasoning that is not shown comes encrypted, once, at the end of its item.
-            state.output_bytes += texts_bytes(decode(parsed.item), ("encrypted_content",))
+            self._hear_done(parsed)
         elif kind in _OPENING:
             return self._open(event, parsed)
         elif kind in TERMINAL:
@@ -88,6 +92,14 @@ class ResponsesRelay(EventRelay):
         elif kind in FAILED or parsed.error:
             return self._fail_with(_error_of(parsed))
         return event.frame
+
+    def _hear_done(self, parsed: _Event) -> None:
+        """What only a whole item tells: a call's name, and reasoning in its encrypted form, which is all of it, where
+        the summary that was shown is some of it."""
+        said, item = self.state.said, decode(parsed.item)
+        hear_texts(said, (parsed.output_index, _NAME), item, (_NAME,))
+        if hear_sealed(said, item):
+            said.forget((parsed.output_index, _SUMMARY))
 
     def _open(self, event: Event, parsed: _Event) -> bytes:
         self._response = self._named(parsed.response)
