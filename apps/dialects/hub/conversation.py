@@ -222,6 +222,10 @@ class Conversation:
     """Fields that the reader knows nothing of: they cannot be translated, and are named in X-Hypereal-Adapted."""
     echo: Mapping[str, Raw] = field(default_factory=dict)
     """What replies of the caller's dialect repeat of its request, as it came."""
+    sent: dict[str, Tool] = field(default_factory=dict)
+    """The upstream's name of a tool -> the caller's tool, where the two differ (`hub/sent.py`)."""
+    answer_tool: str = ""
+    """The tool that stands for the answer itself, where the upstream has no other word for "a JSON object"."""
     adapted: list[str] = field(default_factory=list)
     """What had to be changed, a short line each: `temperature: 1.4 -> 1`, `tools[2] web_search: left out`."""
 

@@ -16,6 +16,7 @@ from apps.dialects.hub.answer import Answer
 from apps.dialects.hub.conversation import Image, Refusal, Text, Thinking, ToolCall
 from apps.dialects.hub.events import Delta, Done, Drawn, Ended, Failed, HubEvent, Sealed, UsageRead
 from apps.dialects.hub.protocol import CallerSide, StreamReader, StreamWriter, UpstreamSide
+from apps.dialects.hub.sent import Restorer, restore_answer
 from apps.dialects.protocol import Reply, Request, StreamRelay
 from apps.dialects.said import Said
 
@@ -40,14 +41,17 @@ class Exchange:
 
     def upstream_body(self, *, upstream_model: str, max_tokens: int | None, account_tag: str) -> bytes:
         """Raises: UnsupportedField, for meaning that the upstream's dialect cannot say."""
-        self.conversation.adapted.clear()
+        conversation = self.conversation
+        conversation.adapted.clear()
+        conversation.sent.clear()
+        conversation.answer_tool = ""
         return self._upstream.write_conversation(
-            self.conversation, upstream_model=upstream_model, max_tokens=max_tokens, account_tag=account_tag
+            conversation, upstream_model=upstream_model, max_tokens=max_tokens, account_tag=account_tag
         )
 
     def read_reply(self, body: bytes) -> Reply:
         """Raises: ValueError, where it is no reply of the upstream's dialect."""
-        answer = self._answer = self._upstream.read_answer(body)
+        answer = self._answer = self._read(body)
         parts = [part for choice in answer.choices for part in choice.parts]
         return Reply(
             usage=answer.usage,
@@ -58,13 +62,18 @@ class Exchange:
 
     def render_reply(self, body: bytes, *, model_id: str, hypereal: bytes) -> bytes:
         """The reply that `read_reply` read, in the caller's dialect."""
-        answer = self._answer if self._answer is not None else self._upstream.read_answer(body)
+        answer = self._answer if self._answer is not None else self._read(body)
         return self._caller.write_answer(answer, self.conversation, model_id=model_id, hypereal=hypereal)
 
     def relay(self, *, model_id: str) -> StreamRelay:
         reader = self._upstream.stream_reader(self.conversation)
         writer = self._caller.stream_writer(self._request, self.conversation, model_id=model_id)
-        return TranslatingRelay(reader, writer)
+        conversation = self.conversation
+        is_changed = bool(conversation.sent or conversation.answer_tool)
+        return TranslatingRelay(reader, writer, Restorer(conversation) if is_changed else None)
+
+    def _read(self, body: bytes) -> Answer:
+        return restore_answer(self._upstream.read_answer(body), self.conversation)
 
     def read_error(self, status: int, body: bytes) -> str:
         return scrub.read_error(status, body)
@@ -73,8 +82,9 @@ class Exchange:
 class TranslatingRelay(EventRelay):
     """A stream on its way from a reader to a writer, metered in between."""
 
-    def __init__(self, reader: StreamReader, writer: StreamWriter) -> None:
+    def __init__(self, reader: StreamReader, writer: StreamWriter, restorer: Restorer | None = None) -> None:
         super().__init__()
+        self._restorer = restorer
         self._reader = reader
         self._writer = writer
 
@@ -100,6 +110,8 @@ class TranslatingRelay(EventRelay):
         return self._pass_on(self._reader.feed(event))
 
     def _pass_on(self, events: Sequence[HubEvent]) -> bytes:
+        if self._restorer is not None:
+            events = self._restorer.restore(events)
         state, write = self.state, self._writer.write
         sent = b""
         for event in events:
