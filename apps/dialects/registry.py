@@ -1,10 +1,11 @@
-"""All dialects that caller and upstream may both speak."""
+"""All dialects: those that caller and upstream may both speak, and those that are translated on either side."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from apps.dialects.anthropic_messages.dialect import AnthropicMessages
+from apps.dialects.hub.protocol import CallerSide, UpstreamSide
 from apps.dialects.openai_chat.dialect import OpenAIChat
 from apps.dialects.openai_images.dialect import OpenAIImages
 from apps.dialects.openai_responses.dialect import OpenAIResponses
@@ -17,3 +18,9 @@ DIALECTS: Final[dict[str, Dialect]] = {dialect.name: dialect for dialect in _ALL
 
 BY_ENDPOINT: Final[dict[str, Dialect]] = {dialect.endpoint: dialect for dialect in _ALL}
 """By the name that usage records use: `chat`, `responses`, `images`, `messages`."""
+
+CALLERS: Final[dict[str, CallerSide]] = {}
+"""By name: dialects whose callers reach upstreams of another dialect."""
+
+UPSTREAMS: Final[dict[str, UpstreamSide]] = {}
+"""By name: dialects that upstreams are spoken to in on behalf of callers of another."""

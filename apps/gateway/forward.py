@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Final, NoReturn
 
 from apps.core import clock
-from apps.dialects.protocol import Dialect
+from apps.dialects.passage import Passage
+from apps.dialects.protocol import ANTHROPIC_MESSAGES, UnsupportedField
 from apps.gateway.call import Call
 from apps.gateway.permit import Permit
 from apps.gateway.stores import Stores
+from apps.gateway.ways import Way, open_way
 from apps.upstreams.rules import (
     DEFAULT_ANTHROPIC_VERSION,
     FORWARDED_HEADERS,
@@ -26,7 +28,7 @@ from apps.upstreams.transport.protocol import (
     UpstreamTimeout,
     UpstreamTooLarge,
 )
-from apps.usage.record import Record
+from apps.usage.record import Record, clean
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +50,8 @@ class Forwarded:
     """An upstream that answered 2xx: its head is here, its body is not."""
 
     route: RouteSnapshot
+    passage: Passage
+    """How the reply travels back."""
     reply: UpstreamReply
     began_at: float
     """Monotonic: when the upstream was called, for the circuit."""
@@ -68,11 +72,18 @@ async def forward(call: Call, permit: Permit, *, max_tokens: int | None, record:
                 "circuit_open", f"{permit.model.model_id} is failing upstream; its circuit is open.", retry_after_s=5
             )
             continue
+        try:
+            way = permit.way if route is permit.way.route else _open_way(permit, route)
+            body = way.body(max_tokens=max_tokens)
+        except UnsupportedField as refusal:
+            failure = failure or UpstreamFailed(refusal.code, refusal.message, param=refusal.param)
+            continue
         attempts += 1
+        record.adapted = clean(", ".join(way.passage.adapted), "adapted") if way.passage.adapted else ""
         record.route_id, record.provider = route.route_id, route.provider
         began_at = clock.monotonic()
         try:
-            reply = await _send(call, permit, route, max_tokens=max_tokens, stores=stores)
+            reply = await _send(call, permit, way, body, stores=stores)
         except UpstreamFailed:
             # The caller's own mistake: the upstream is well.
             stores.governor.report(route.key, ok=True, began_at=began_at)
@@ -81,7 +92,7 @@ async def forward(call: Call, permit: Permit, *, max_tokens: int | None, record:
             stores.governor.report(route.key, ok=not error.is_failure, began_at=began_at)
             failure = error.failure
             continue
-        return Forwarded(route, reply, began_at)
+        return Forwarded(route, way.passage, reply, began_at)
     assert failure is not None
     raise failure
 
@@ -96,21 +107,24 @@ class _Retryable(Exception):
         """Whether the circuit counts it: an upstream that limits our rate is well."""
 
 
-async def _send(
-    call: Call, permit: Permit, route: RouteSnapshot, *, max_tokens: int | None, stores: Stores
-) -> UpstreamReply:
-    dialect = permit.dialect
-    body = dialect.upstream_body(
-        permit.request,
-        upstream_model=route.upstream_model,
-        max_tokens=max_tokens,
+def _open_way(permit: Permit, route: RouteSnapshot) -> Way:
+    """The way on a route after the first. Raises: UnsupportedField, where it cannot be said there."""
+    return open_way(
+        route,
+        model=permit.model,
+        dialect=permit.dialect,
+        request=permit.request,
         account_tag=permit.account.account_id.hex,
     )
+
+
+async def _send(call: Call, permit: Permit, way: Way, body: bytes, *, stores: Stores) -> UpstreamReply:
+    route, passage = way.route, way.passage
     try:
         reply = await stores.transport.send(
             UpstreamCall(
-                url=route.base_urls[dialect.name] + dialect.upstream_path,
-                headers=upstream_headers(call, dialect, route),
+                url=route.base_urls[passage.spoken] + passage.upstream_path(upstream_model=route.upstream_model),
+                headers=upstream_headers(call, passage, route),
                 body=body,
                 connect_timeout_s=route.connect_timeout_s,
                 first_byte_timeout_s=route.first_byte_timeout_s,
@@ -119,28 +133,29 @@ async def _send(
     except TransportError as error:
         raise _Retryable(transport_failure(error)) from error
     if not 200 <= reply.status < 300:
-        await _refuse(reply, permit, route)
+        await _refuse(reply, permit, way)
     return reply
 
 
-def upstream_headers(call: Call, dialect: Dialect, route: RouteSnapshot) -> dict[str, str]:
-    """All headers that go upstream: ours, the route's credential, and the few of the caller's that are listed."""
+def upstream_headers(call: Call, passage: Passage, route: RouteSnapshot) -> dict[str, str]:
+    """All headers that go upstream: ours, the route's credential, and the few of the caller's that are listed, where
+    it speaks the upstream's own dialect."""
     headers = {
         "content-type": "application/json",
         "accept-encoding": "identity",
         "user-agent": USER_AGENT,
-        **auth_headers(dialect.name, route.credential),
+        **auth_headers(passage.spoken, route.credential),
     }
-    if dialect.is_anthropic:
+    if passage.spoken == ANTHROPIC_MESSAGES:
         headers["anthropic-version"] = DEFAULT_ANTHROPIC_VERSION
-        for name in FORWARDED_HEADERS:
+        for name in () if passage.is_translated else FORWARDED_HEADERS:
             value = call.headers.get(name)
             if value is not None:
                 headers[name.decode()] = value.decode("latin-1")
     return headers
 
 
-async def _refuse(reply: UpstreamReply, permit: Permit, route: RouteSnapshot) -> NoReturn:
+async def _refuse(reply: UpstreamReply, permit: Permit, way: Way) -> NoReturn:
     """Turn an upstream's error status into ours.
 
     Raises: UpstreamFailed where the caller is at fault, _Retryable where another route may do better.
@@ -156,9 +171,10 @@ async def _refuse(reply: UpstreamReply, permit: Permit, route: RouteSnapshot) ->
         code = HANDED_ON[status]
         if any(mark in body for mark in CONTEXT_MARKS):
             code = "context_length_exceeded"
-        raise UpstreamFailed(code, permit.dialect.read_error(status, body), status=status)
+        raise UpstreamFailed(code, way.passage.read_error(status, body), status=status)
     if status in OPERATORS:
-        logger.error("route %s (%s) refuses us with %d: check its credential", route.key, route.provider, status)
+        key, provider = way.route.key, way.route.provider
+        logger.error("route %s (%s) refuses us with %d: check its credential", key, provider, status)
         raise _Retryable(UpstreamFailed("upstream_error", "The upstream could not serve this call."))
     if status in BUSY:
         retry_after_s = read_retry_after(reply.headers.get("retry-after"))

@@ -9,10 +9,12 @@ from apps.catalog.cache import ModelSnapshot
 from apps.catalog.rules import Worth, image_tokens, input_bound, worth, worth_of_images
 from apps.core import headers
 from apps.core.errors import GatewayError
+from apps.dialects.passage import reachable
 from apps.dialects.protocol import Dialect, InvalidRequest, Request, UnsupportedField
 from apps.dialects.registry import DIALECTS
 from apps.gateway.call import Call, NotFound
 from apps.gateway.stores import Stores
+from apps.gateway.ways import Way, first_way
 from apps.governor.store.protocol import Ask
 from apps.keys.rules import Client, KeyRefused, KeySnapshot, check_key, check_model
 from apps.ledger.operations import Guard
@@ -33,6 +35,8 @@ class Permit:
     dialect: Dialect
     routes: list[RouteSnapshot]
     """In the order to try them; never empty."""
+    way: Way
+    """How the call travels on the first of them."""
     worth: Worth
     session_id: str
     is_strict: bool
@@ -69,16 +73,20 @@ def permit(
     session_id = read_session_id(call, request)
     routes = stores.routes.of(model.model_id, dialects=model.dialects)
     spread = stores.draws.getrandbits(32) if len(routes) > 1 else 0
-    ordered = order(routes, dialect=dialect.name, session_id=session_id, spread=spread)
+    ordered = order(
+        routes, dialect=dialect.name, reachable=reachable(dialect.name), session_id=session_id, spread=spread
+    )
     if not ordered:
-        raise _wrong_dialect(model, routes)
+        raise _unreachable(model, routes)
+    way, able = first_way(ordered, model=model, dialect=dialect, request=request, account_tag=account.account_id.hex)
     return Permit(
         key=key,
         account=account,
         model=model,
         request=request,
         dialect=dialect,
-        routes=ordered,
+        routes=able,
+        way=way,
         worth=bound(model, request, writes_1h=writes_1h),
         session_id=session_id,
         is_strict=call.headers.get(headers.STRICT_MAX_TOKENS, b"").lower() == b"true",
@@ -164,11 +172,12 @@ def guards_of(permit: Permit) -> tuple[Guard, ...]:
     return tuple(guards)
 
 
-def _wrong_dialect(model: ModelSnapshot, routes: list[RouteSnapshot]) -> GatewayError:
-    spoken = {dialect for route in routes for dialect in route.dialects}
+def _unreachable(model: ModelSnapshot, routes: list[RouteSnapshot]) -> GatewayError:
+    """No upstream is enabled, or none can be reached from this endpoint: images are not translated."""
     if not routes:
         return GatewayError("upstream_overloaded", f"{model.model_id} has no enabled upstream right now.")
-    endpoints = [dialect.endpoint for name, dialect in DIALECTS.items() if name in spoken]
+    spoken = {dialect for route in routes for dialect in route.dialects}
+    endpoints = [dialect.endpoint for name, dialect in DIALECTS.items() if not reachable(name).isdisjoint(spoken)]
     return InvalidRequest(
         f"{model.model_id} is not served on this endpoint. Call it on: {', '.join(endpoints)}.", param="model"
     )

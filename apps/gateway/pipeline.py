@@ -144,10 +144,10 @@ async def answer(running: Running, receive: Receive, send: Send, stores: Stores)
 
 async def reply_whole(running: Running, forwarded: Forwarded, send: Send, stores: Stores) -> int:
     """Read a plain reply, settle it, and send it with its bill."""
-    dialect, route, permitted = running.permit.dialect, forwarded.route, running.permit
+    passage, route, permitted = forwarded.passage, forwarded.route, running.permit
     try:
         body = await forwarded.reply.read(MAX_REPLY_BYTES)
-        facts = dialect.read_reply(body)
+        facts = passage.read_reply(body)
     except (TransportError, ValueError) as error:
         stores.governor.report(route.key, ok=False, began_at=forwarded.began_at)
         if isinstance(error, TransportError):
@@ -164,7 +164,7 @@ async def reply_whole(running: Running, forwarded: Forwarded, send: Send, stores
         usage = await estimate(running.permit, facts, counter=stores.counter)
     receipt = await settle(running, usage, status="succeeded", is_estimated=is_estimated, stores=stores)
     model_id = permitted.model.model_id
-    rendered = dialect.render_reply(
+    rendered = passage.render_reply(
         body,
         model_id=None if route.exposes_model else model_id,
         hypereal=respond.hypereal_block(model_id, receipt, is_estimated=is_estimated),

@@ -106,7 +106,7 @@ async def relay(running: Running, forwarded: Forwarded, receive: Receive, send: 
     Raises: GatewayError, where the call failed before anything was sent.
     """
     permit, route = running.permit, forwarded.route
-    machine = permit.dialect.relay(permit.request, model_id=None if route.exposes_model else permit.model.model_id)
+    machine = forwarded.passage.relay(model_id=None if route.exposes_model else permit.model.model_id)
     sender = _Sender(running, forwarded, send, stores)
     log.note_reply(running.record, forwarded)
     gone = asyncio.ensure_future(receive())

@@ -75,6 +75,7 @@ def reply_headers(running: Running, forwarded: Forwarded, stores: Stores) -> lis
     ]
     if running.max_tokens is not None:
         shown.append((headers.MAX_TOKENS, b"%d" % running.max_tokens))
-    if running.permit.request.adapted:
-        shown.append((headers.ADAPTED, ", ".join(running.permit.request.adapted).encode("latin-1", "replace")))
+    adapted = forwarded.passage.adapted
+    if adapted:
+        shown.append((headers.ADAPTED, ", ".join(adapted).encode("latin-1", "replace")))
     return shown

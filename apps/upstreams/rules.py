@@ -45,17 +45,20 @@ class RouteSnapshot:
     total_timeout_s: float
 
 
-def order(routes: Sequence[RouteSnapshot], *, dialect: str, session_id: str, spread: int) -> list[RouteSnapshot]:
-    """The routes that speak `dialect`, in the order to try them: by priority, then by weight.
+def order(
+    routes: Sequence[RouteSnapshot], *, dialect: str, reachable: frozenset[str], session_id: str, spread: int
+) -> list[RouteSnapshot]:
+    """The routes that speak something `reachable`, in the order to try them: by priority; of one priority, those that
+    speak the caller's own `dialect` first, which loses nothing on the way; then by weight.
 
     A session always meets the same order (rendezvous by its id), so its prompt cache stays warm; without one, `spread`
     (any number, a fresh one per call) shares calls out by weight.
     """
-    able = [route for route in routes if dialect in route.dialects]
+    able = [route for route in routes if not reachable.isdisjoint(route.dialects)]
     if len(able) < 2:
         return able
     seed = session_id or str(spread)
-    return sorted(able, key=lambda route: (route.priority, _draw(seed, route)))
+    return sorted(able, key=lambda route: (route.priority, dialect not in route.dialects, _draw(seed, route)))
 
 
 def _draw(seed: str, route: RouteSnapshot) -> float:

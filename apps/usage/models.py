@@ -58,7 +58,7 @@ class UsageRecord(models.Model):
     route_id = models.UUIDField(null=True)
     provider = models.CharField(max_length=60, blank=True)
     upstream_request_id = models.CharField(max_length=120, blank=True)
-    adapted = models.CharField(max_length=300, blank=True)
+    adapted = models.CharField(max_length=3_000, blank=True, help_text="What the gateway changed on the way.")
     facts = models.JSONField(null=True, help_text="Of a refusal: the limit, its value, its use, when it turns.")
     received_at = models.DateTimeField()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from apps.core.tokens import TokenUsage
 
-MAX_TEXT = {"error_detail": 300, "session_id": 200, "client": 200, "upstream_request_id": 120, "adapted": 300}
+MAX_TEXT = {"error_detail": 300, "session_id": 200, "client": 200, "upstream_request_id": 120, "adapted": 3_000}
 """Columns that hold text from outside: cut to what fits, never an error."""
 
 

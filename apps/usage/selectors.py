@@ -42,6 +42,7 @@ def record_facts(record: UsageRecord) -> dict[str, object]:
         "error_code": record.error_code or None,
         "route": None if record.route_id is None else str(record.route_id),
         "provider": record.provider or None,
+        "adapted": record.adapted or None,
         "received_at": rfc3339(record.received_at),
         "first_byte_ms": record.first_byte_ms,
         "queue_ms": record.queue_ms,

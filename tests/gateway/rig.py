@@ -16,6 +16,7 @@ from apps.catalog.cache import ModelSnapshot
 from apps.catalog.pricing import Price
 from apps.catalog.rules import Bounds, Capacity, Worth
 from apps.core import clock
+from apps.dialects.passage import PassThrough
 from apps.dialects.protocol import Request
 from apps.dialects.registry import BY_ENDPOINT
 from apps.gateway.call import Call, Message, read_head
@@ -24,13 +25,16 @@ from apps.gateway.forward import Forwarded
 from apps.gateway.permit import Permit
 from apps.gateway.running import Running
 from apps.gateway.stores import Stores
+from apps.gateway.ways import first_way
 from apps.governor.store.memory import MemoryGovernor
 from apps.governor.store.protocol import Admission, Ask
 from apps.keys.rules import KeySnapshot
 from apps.ledger.operations import Granted, Release, Settle, Settled
 from apps.upstreams.rules import RouteSnapshot
+from apps.upstreams.transport.protocol import UpstreamCall
 from apps.usage.record import Record
 
+CHAT = BY_ENDPOINT["chat"]
 KEY_ID, ACCOUNT_ID = uuid.UUID(int=1), uuid.UUID(int=2)
 CAPACITY = Capacity(concurrency=2, rpm=100, tpm=10**9, ipm=None, queue_s=0, queue_length=0, queue_tokens=0)
 MODEL = ModelSnapshot(
@@ -96,9 +100,8 @@ class Caller:
 class Upstream:
     """A 2xx reply: bytes come at once, numbers are seconds of silence, exceptions are raised."""
 
-    status = 200
-
-    def __init__(self, steps: Sequence[bytes | float | Exception]) -> None:
+    def __init__(self, steps: Sequence[bytes | float | Exception], *, status: int = 200) -> None:
+        self.status = status
         self.headers: Mapping[str, str] = {}
         self.is_closed = False
         self._steps = steps
@@ -139,22 +142,46 @@ class Ledger:
         self.released.append(asked)
 
 
+class Wires:
+    """The transport: hands out the replies that a test lined up, in turn, and keeps what was sent."""
+
+    def __init__(self, *replies: Upstream) -> None:
+        self.sent: list[UpstreamCall] = []
+        self._replies = list(replies)
+
+    async def send(self, call: UpstreamCall) -> Upstream:
+        self.sent.append(call)
+        return self._replies.pop(0)
+
+
 class Bench:
     """One stream of a chat call, from the upstream's head to the caller's last byte."""
 
-    def __init__(self, *, takes_parts: int = 10**9, **fields: Any) -> None:
+    def __init__(
+        self,
+        *routes: RouteSnapshot,
+        takes_parts: int = 10**9,
+        replies: Sequence[Upstream] = (),
+        governor: MemoryGovernor | None = None,
+        **fields: Any,
+    ) -> None:
         self.caller = Caller(takes_parts=takes_parts)
         self.ledger = Ledger()
-        self.governor = MemoryGovernor()
+        self.governor = governor or MemoryGovernor()
+        self.wires = Wires(*replies)
         self.stores = cast(
-            Stores, SimpleNamespace(ledger=self.ledger, governor=self.governor, draining=0, counter=Counter())
+            Stores,
+            SimpleNamespace(
+                ledger=self.ledger, governor=self.governor, transport=self.wires, draining=0, counter=Counter()
+            ),
         )
-        self.route = _route()
+        self.routes = list(routes) or [route_of("openai-chat")]
+        self.route = self.routes[0]
         body = {"model": "gpt-5-5", "stream": True, "messages": [{"role": "user", "content": "Hi"}], **fields}
         self.request = BY_ENDPOINT["chat"].parse(json.dumps(body).encode())
 
     def forwarded(self, *steps: bytes | float | Exception) -> Forwarded:
-        return Forwarded(self.route, Upstream(steps), clock.monotonic())
+        return Forwarded(self.route, PassThrough(CHAT, self.request), Upstream(steps), clock.monotonic())
 
     async def running(self) -> Running:
         call = head()
@@ -178,21 +205,21 @@ class Bench:
             is_stream=True,
             received_at=call.received_at,
         )
-        return Running(call, _permit(self.request, self.route), admission, Granted(10**6), record, None)
+        return Running(call, _permit(self.request, self.routes), admission, Granted(10**6), record, None)
 
 
-def _route() -> RouteSnapshot:
+def route_of(*dialects: str, key: str = "route", priority: int = 0, exposes_model: bool = False) -> RouteSnapshot:
     return RouteSnapshot(
         route_id=uuid.UUID(int=4),
-        key="route",
+        key=key,
         provider="scripted",
-        dialects=("openai-chat",),
-        base_urls={"openai-chat": "http://127.0.0.1/v1"},
+        dialects=dialects,
+        base_urls=dict.fromkeys(dialects, "http://127.0.0.1/v1"),
         upstream_model="theirs",
         credential="",
         weight=1,
-        priority=0,
-        exposes_model=False,
+        priority=priority,
+        exposes_model=exposes_model,
         connect_timeout_s=1,
         first_byte_timeout_s=1,
         idle_timeout_s=60,
@@ -200,7 +227,7 @@ def _route() -> RouteSnapshot:
     )
 
 
-def _permit(request: Request, route: RouteSnapshot) -> Permit:
+def _permit(request: Request, routes: list[RouteSnapshot]) -> Permit:
     key = KeySnapshot(
         key_id=KEY_ID,
         account_id=ACCOUNT_ID,
@@ -214,13 +241,15 @@ def _permit(request: Request, route: RouteSnapshot) -> Permit:
         rpm_limit=None,
         model_limits={},
     )
+    way, able = first_way(routes, model=MODEL, dialect=CHAT, request=request, account_tag=ACCOUNT_ID.hex)
     return Permit(
         key=key,
         account=cast(AccountSnapshot, SimpleNamespace(account_id=ACCOUNT_ID)),
         model=MODEL,
         request=request,
-        dialect=BY_ENDPOINT["chat"],
-        routes=[route],
+        dialect=CHAT,
+        routes=able,
+        way=way,
         worth=Worth(10**6, 10**6, 0, 2_000_000, 100),
         session_id="",
         is_strict=False,

@@ -65,6 +65,7 @@ def test_a_record_has_every_figure_under_its_promised_name(alice: Account) -> No
         route_id=KEY_ID,
         first_byte_ms=80,
         queue_ms=5,
+        adapted="temperature: 1.4 -> 1",
     )
     assert usage("alice") == [
         {
@@ -92,6 +93,7 @@ def test_a_record_has_every_figure_under_its_promised_name(alice: Account) -> No
             "error_code": None,
             "route": str(KEY_ID),
             "provider": "anthropic",
+            "adapted": "temperature: 1.4 -> 1",
             "received_at": "2026-11-22T15:00:00Z",
             "first_byte_ms": 80,
             "queue_ms": 5,

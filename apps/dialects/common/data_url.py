@@ -8,7 +8,7 @@ def split_data_url(url: str) -> tuple[str, str] | None:
 
     Shape:  data:image/png;name=a.png;base64,iVBORw0…  ->  ("image/png", "iVBORw0…")
     """
-    if not url[:5].lower() == "data:":
+    if url[:5].lower() != "data:":
         return None
     head, comma, payload = url[5:].partition(",")
     media_type, *parameters = (part.strip() for part in head.split(";"))

@@ -24,11 +24,15 @@ from apps.dialects.said import Said
 class Exchange:
     """A call that is translated. Made once the upstream's dialect is known; raises what `read_conversation` raises."""
 
+    is_translated = True
+
     def __init__(self, caller: CallerSide, upstream: UpstreamSide, request: Request) -> None:
+        self.spoken = upstream.name
         self._caller = caller
         self._upstream = upstream
         self._request = request
         self._answer: Answer | None = None
+        self._upstream_model = request.model_id
         self.conversation = caller.read_conversation(request)
 
     @property
@@ -45,6 +49,7 @@ class Exchange:
         conversation.adapted.clear()
         conversation.sent.clear()
         conversation.answer_tool = ""
+        self._upstream_model = upstream_model
         return self._upstream.write_conversation(
             conversation, upstream_model=upstream_model, max_tokens=max_tokens, account_tag=account_tag
         )
@@ -60,14 +65,16 @@ class Exchange:
             images=sum(isinstance(part, Image) for part in parts),
         )
 
-    def render_reply(self, body: bytes, *, model_id: str, hypereal: bytes) -> bytes:
-        """The reply that `read_reply` read, in the caller's dialect."""
+    def render_reply(self, body: bytes, *, model_id: str | None, hypereal: bytes) -> bytes:
+        """The reply that `read_reply` read, in the caller's dialect. `model_id` None: under the upstream's name."""
         answer = self._answer if self._answer is not None else self._read(body)
-        return self._caller.write_answer(answer, self.conversation, model_id=model_id, hypereal=hypereal)
+        shown = model_id or self._upstream_model
+        return self._caller.write_answer(answer, self.conversation, model_id=shown, hypereal=hypereal)
 
-    def relay(self, *, model_id: str) -> StreamRelay:
+    def relay(self, *, model_id: str | None) -> StreamRelay:
+        shown = model_id or self._upstream_model
         reader = self._upstream.stream_reader(self.conversation)
-        writer = self._caller.stream_writer(self._request, self.conversation, model_id=model_id)
+        writer = self._caller.stream_writer(self._request, self.conversation, model_id=shown)
         conversation = self.conversation
         is_changed = bool(conversation.sent or conversation.answer_tool)
         return TranslatingRelay(reader, writer, Restorer(conversation) if is_changed else None)

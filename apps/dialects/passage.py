@@ -1,0 +1,98 @@
+"""How one call travels to an upstream and back: its bytes as they are, or translated. The gateway asks no further."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from apps.dialects.hub.exchange import Exchange
+from apps.dialects.protocol import Dialect, Reply, Request, StreamRelay
+from apps.dialects.registry import CALLERS, DIALECTS, UPSTREAMS
+
+
+class Passage(Protocol):
+    """One call between its caller's dialect and an upstream's. Made for one call; may be used again for a retry."""
+
+    spoken: str
+    """The dialect that the upstream is spoken to in."""
+    is_translated: bool
+
+    @property
+    def adapted(self) -> tuple[str, ...]:
+        """What was changed on the way, for X-Hypereal-Adapted; complete once the body was written."""
+
+    def upstream_path(self, *, upstream_model: str) -> str:
+        """Joined to a route's base URL."""
+
+    def upstream_body(self, *, upstream_model: str, max_tokens: int | None, account_tag: str) -> bytes:
+        """Raises: UnsupportedField, for meaning that the upstream's dialect cannot say."""
+
+    def read_reply(self, body: bytes) -> Reply:
+        """Raises: ValueError, where it is no reply of the upstream's dialect."""
+
+    def render_reply(self, body: bytes, *, model_id: str | None, hypereal: bytes) -> bytes:
+        """The reply that `read_reply` read, for the caller. `model_id` None: under the upstream's name."""
+
+    def relay(self, *, model_id: str | None) -> StreamRelay: ...
+
+    def read_error(self, status: int, body: bytes) -> str:
+        """An upstream error's message, fit for a caller."""
+
+
+class PassThrough:
+    """Caller and upstream speak the same dialect: see `Dialect`."""
+
+    is_translated = False
+
+    def __init__(self, dialect: Dialect, request: Request) -> None:
+        self.spoken = dialect.name
+        self._dialect = dialect
+        self._request = request
+
+    @property
+    def adapted(self) -> tuple[str, ...]:
+        return self._request.adapted
+
+    def upstream_path(self, *, upstream_model: str) -> str:
+        return self._dialect.upstream_path
+
+    def upstream_body(self, *, upstream_model: str, max_tokens: int | None, account_tag: str) -> bytes:
+        return self._dialect.upstream_body(
+            self._request, upstream_model=upstream_model, max_tokens=max_tokens, account_tag=account_tag
+        )
+
+    def read_reply(self, body: bytes) -> Reply:
+        return self._dialect.read_reply(body)
+
+    def render_reply(self, body: bytes, *, model_id: str | None, hypereal: bytes) -> bytes:
+        return self._dialect.render_reply(body, model_id=model_id, hypereal=hypereal)
+
+    def relay(self, *, model_id: str | None) -> StreamRelay:
+        return self._dialect.relay(self._request, model_id=model_id)
+
+    def read_error(self, status: int, body: bytes) -> str:
+        return self._dialect.read_error(status, body)
+
+
+def reachable(dialect: str) -> frozenset[str]:
+    """The upstreams' dialects that callers of `dialect` can be served in."""
+    own = {dialect} & DIALECTS.keys()
+    return frozenset(own | UPSTREAMS.keys() if dialect in CALLERS else own)
+
+
+def passages(dialect: Dialect, request: Request, spoken: Sequence[str]) -> Iterator[Passage]:
+    """Every way to put this request to an upstream that speaks `spoken`, best first: untouched where it speaks the
+    caller's own dialect, else translated, in the order of `spoken`.
+
+    Raises: InvalidRequest, UnsupportedField, where the request is malformed, or says what the hub has no word for.
+    """
+    if dialect.name in spoken:
+        yield PassThrough(dialect, request)
+        return
+    caller = CALLERS.get(dialect.name)
+    if caller is None:
+        return
+    for name in spoken:
+        upstream = UPSTREAMS.get(name)
+        if upstream is not None:
+            yield Exchange(caller, upstream, request)
