@@ -118,6 +118,9 @@ def read_bounds(stored: Mapping[str, Any]) -> Bounds:
         document_input_tokens_per_page=stored.get(
             "document_input_tokens_per_page", defaults.document_input_tokens_per_page
         ),
+        audio_input_tokens=stored.get("audio_input_tokens"),
+        server_tool_input_tokens=stored.get("server_tool_input_tokens", defaults.server_tool_input_tokens),
+        reasoning_tokens=stored.get("reasoning_tokens", defaults.reasoning_tokens),
         overhead_tokens=stored.get("overhead_tokens", DEFAULT_OVERHEAD_TOKENS),
         image_output_tokens=dict(stored.get("image_output_tokens", {})),
         tokenizer=stored.get("tokenizer", defaults.tokenizer),

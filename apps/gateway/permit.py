@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from apps.accounts.cache import AccountSnapshot
 from apps.catalog.cache import ModelSnapshot
-from apps.catalog.rules import Worth, image_tokens, input_bound, worth, worth_of_images
+from apps.catalog.pricing import Price
+from apps.catalog.rules import Worth, image_tokens, input_bound, text_bound, worth, worth_of_images
 from apps.core import headers
 from apps.core.errors import GatewayError
 from apps.dialects.passage import reachable
@@ -22,6 +23,8 @@ from apps.ledger.rules import DAILY, HOURLY, LIFETIME
 from apps.upstreams.rules import RouteSnapshot, order
 
 MAX_SESSION_ID_LENGTH = 200
+FIELD_BYTES = 40
+"""What `, "max_completion_tokens": 128000` adds to a body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,9 @@ class Permit:
     """In the order to try them; never empty."""
     way: Way
     """How the call travels on the first of them."""
+    price: Price
     worth: Worth
+    writes_1h: bool
     session_id: str
     is_strict: bool
     """The caller would rather be refused than have its `max_tokens` lowered."""
@@ -87,35 +92,42 @@ def permit(
         dialect=dialect,
         routes=able,
         way=way,
-        worth=bound(model, request, writes_1h=writes_1h),
+        price=model.price,
+        worth=bound(model, request, price=model.price, writes_1h=writes_1h),
+        writes_1h=writes_1h,
         session_id=session_id,
         is_strict=call.headers.get(headers.STRICT_MAX_TOKENS, b"").lower() == b"true",
     )
 
 
-def bound(model: ModelSnapshot, request: Request, *, writes_1h: bool) -> Worth:
-    """The most this call can cost, and the least it is worth starting with."""
-    demand = request.demand
+def bound(
+    model: ModelSnapshot, request: Request, *, price: Price, writes_1h: bool, counted_tokens: int | None = None
+) -> Worth:
+    """The most this call can cost, and the least it is worth starting with; `counted_tokens`: what a tokenizer says of
+    its text."""
+    demand, bounds = request.demand, model.bounds
+    text_tokens = text_bound(bounds, text_bytes=demand.text_bytes, counted_tokens=counted_tokens)
     input_tokens = input_bound(
-        model.bounds,
-        text_bytes=demand.text_bytes,
+        bounds,
+        text_tokens=text_tokens,
         images=demand.images,
         document_pages=demand.document_pages,
+        server_tool_uses=demand.server_tool_uses,
         context_tokens=model.context_tokens,
     )
     if model.max_output_tokens is None:
         return worth_of_images(
-            model.price,
+            price,
             input_tokens=input_tokens,
-            output_tokens_per_image=image_tokens(model.bounds, request.image_size),
+            output_tokens_per_image=image_tokens(bounds, request.image_size),
             n=request.n,
         )
     thinking_budget = request.thinking_budget
     if request.makes_images:
         # An image is drawn whole or not at all: it counts into the least, as thinking does.
-        thinking_budget = (thinking_budget or 0) + image_tokens(model.bounds, request.image_size)
+        thinking_budget = (thinking_budget or 0) + image_tokens(bounds, request.image_size)
     return worth(
-        model.price,
+        price,
         input_tokens=input_tokens,
         writes_1h=writes_1h,
         server_tool_uses=demand.server_tool_uses,
@@ -123,6 +135,9 @@ def bound(model: ModelSnapshot, request: Request, *, writes_1h: bool) -> Worth:
         most_output_tokens=model.max_output_tokens,
         caller_max_tokens=request.max_tokens,
         thinking_budget=thinking_budget,
+        unbounded_tokens=bounds.reasoning_tokens,
+        field_tokens=text_bound(bounds, text_bytes=FIELD_BYTES),
+        text_tokens=text_tokens,
     )
 
 
@@ -181,8 +196,3 @@ def _unreachable(model: ModelSnapshot, routes: list[RouteSnapshot]) -> GatewayEr
     return InvalidRequest(
         f"{model.model_id} is not served on this endpoint. Call it on: {', '.join(endpoints)}.", param="model"
     )
-
-
-def fits(permit: Permit) -> int:
-    """The least that a hold must grant: the caller's own reading of "worth starting" where it asked for strictness."""
-    return permit.worth.wanted_micro if permit.is_strict else permit.worth.least_micro

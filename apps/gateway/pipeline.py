@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from typing import Final
 
@@ -10,18 +9,18 @@ from apps.core import clock
 from apps.core.errors import GatewayError
 from apps.dialects.protocol import Dialect
 from apps.gateway import log, respond
+from apps.gateway.afford import afford
 from apps.gateway.call import Call, Receive, Send
 from apps.gateway.forward import Forwarded, forward, transport_failure
 from apps.gateway.guard import BodyRefused, check_length, read_body
 from apps.gateway.identify import identify, read_client
 from apps.gateway.metering import estimate
-from apps.gateway.permit import Permit, ask_capacity, fits, guards_of, permit
+from apps.gateway.permit import Permit, ask_capacity, permit
 from apps.gateway.relay import relay
 from apps.gateway.running import Running, release, reply_headers, settle
 from apps.gateway.stores import Stores
 from apps.governor.store.protocol import Admission
 from apps.keys.rules import KeySnapshot
-from apps.ledger.operations import Hold, HoldRefused
 from apps.upstreams.rules import UpstreamFailed
 from apps.upstreams.transport.protocol import TransportError
 from apps.usage.record import Record
@@ -66,7 +65,7 @@ async def serve(call: Call, dialect: Dialect, receive: Receive, send: Send, stor
     try:
         record.queue_ms = admission.queue_ms
         try:
-            running = await pay(call, permitted, admission, record, stores)
+            running = await pay(call, permitted, admission, record, receive, stores)
         except GatewayError as error:
             _log_refusal(call, key, record, error, dialect=dialect, stores=stores)
             raise
@@ -92,29 +91,13 @@ class _Hangup:
         return self._receive().__await__()
 
 
-async def pay(call: Call, permitted: Permit, admission: Admission, record: Record, stores: Stores) -> Running:
-    """Hold the credits that the call may cost. Raises: HoldRefused, LedgerUnavailable."""
-    worth = permitted.worth
-    asked = Hold(
-        request_id=call.request_id,
-        account_id=permitted.key.account_id,
-        key_id=permitted.key.key_id,
-        model_id=permitted.model.model_id,
-        process_id=stores.ledger.process_id,
-        wanted_micro=worth.wanted_micro,
-        least_micro=fits(permitted),
-        guards=guards_of(permitted),
-    )
-    try:
-        grant = await stores.ledger.hold(asked)
-    except HoldRefused as refusal:
-        if refusal.facts is not None and refusal.facts.available is not None and worth.output_price:
-            largest = worth.max_tokens(refusal.facts.available)
-            refusal.facts = dataclasses.replace(refusal.facts, max_tokens=largest)
-        raise
+async def pay(
+    call: Call, permitted: Permit, admission: Admission, record: Record, receive: Receive, stores: Stores
+) -> Running:
+    """Hold the credits that the call may cost. Raises: HoldRefused, LedgerUnavailable, CallerGone."""
+    grant, lowered = await afford(call, permitted, receive, stores)
     record.held_micro = grant.amount_micro
-    record.price_version_id = permitted.model.price.version_id
-    lowered = worth.max_tokens(grant.amount_micro) if grant.amount_micro < worth.wanted_micro else None
+    record.price_version_id = permitted.price.version_id
     return Running(call, permitted, admission, grant, record, lowered)
 
 

@@ -47,7 +47,7 @@ async def settle(running: Running, usage: TokenUsage, *, status: str, is_estimat
             Settle(
                 request_id=running.call.request_id,
                 account_id=running.permit.key.account_id,
-                charge_micro=quote(running.permit.model.price, usage),
+                charge_micro=quote(running.permit.price, usage),
                 record=record,
                 windows=running.grant.windows,
             )

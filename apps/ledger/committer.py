@@ -162,7 +162,8 @@ class Committer:
         operation = job.operation
         if isinstance(outcome, Waiting) and not job.outcome.done():
             job.was_answered = True
-            if not self._is_stopping and clock.monotonic() - job.queued_at < RESERVED_WAIT_S:
+            may_wait = isinstance(operation, Hold) and operation.may_wait and not self._is_stopping
+            if may_wait and clock.monotonic() - job.queued_at < RESERVED_WAIT_S:
                 self._parked.setdefault(operation.account_id, deque()).append(job)
             else:
                 job.outcome.set_exception(outcome.refusal)

@@ -55,6 +55,8 @@ class Hold:
     wanted_micro: int
     least_micro: int
     guards: tuple[Guard, ...] = ()
+    may_wait: bool = True
+    """False: be refused at once where only other holds stand in the way."""
 
 
 @dataclass(slots=True)

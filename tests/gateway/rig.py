@@ -250,7 +250,9 @@ def _permit(request: Request, routes: list[RouteSnapshot]) -> Permit:
         dialect=CHAT,
         routes=able,
         way=way,
+        price=MODEL.price,
         worth=Worth(10**6, 10**6, 0, 2_000_000, 100),
+        writes_1h=False,
         session_id="",
         is_strict=False,
     )
