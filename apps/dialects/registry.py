@@ -9,6 +9,7 @@ from apps.dialects.hub.protocol import CallerSide, UpstreamSide
 from apps.dialects.openai_chat.dialect import OpenAIChat
 from apps.dialects.openai_images.dialect import OpenAIImages
 from apps.dialects.openai_responses.dialect import OpenAIResponses
+from apps.dialects.openai_responses.sides import ResponsesCaller, ResponsesUpstream
 from apps.dialects.protocol import Dialect
 
 _ALL: Final[tuple[Dialect, ...]] = (OpenAIChat(), OpenAIResponses(), OpenAIImages(), AnthropicMessages())
@@ -19,8 +20,11 @@ DIALECTS: Final[dict[str, Dialect]] = {dialect.name: dialect for dialect in _ALL
 BY_ENDPOINT: Final[dict[str, Dialect]] = {dialect.endpoint: dialect for dialect in _ALL}
 """By the name that usage records use: `chat`, `responses`, `images`, `messages`."""
 
-CALLERS: Final[dict[str, CallerSide]] = {}
+_CALLERS: Final[tuple[CallerSide, ...]] = (ResponsesCaller(),)
+_UPSTREAMS: Final[tuple[UpstreamSide, ...]] = (ResponsesUpstream(),)
+
+CALLERS: Final[dict[str, CallerSide]] = {side.name: side for side in _CALLERS}
 """By name: dialects whose callers reach upstreams of another dialect."""
 
-UPSTREAMS: Final[dict[str, UpstreamSide]] = {}
+UPSTREAMS: Final[dict[str, UpstreamSide]] = {side.name: side for side in _UPSTREAMS}
 """By name: dialects that upstreams are spoken to in on behalf of callers of another."""

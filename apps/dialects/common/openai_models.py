@@ -44,6 +44,12 @@ def speaks_reasoning(upstream_model: str) -> bool:
     return any(family in name for family in _SPEAKS_RAW)
 
 
+def knows_custom_tools(upstream_model: str) -> bool:
+    """Whether it takes tools of free text."""
+    name = upstream_model.lower()
+    return not (is_plain(name) or speaks_reasoning(name) or _GROK.search(name) is not None)
+
+
 def efforts_of(upstream_model: str) -> tuple[str, ...] | None:
     """The levels of effort that it knows; None: whatever it is asked for."""
     if not is_reasoner(upstream_model):

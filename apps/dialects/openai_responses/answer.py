@@ -103,7 +103,7 @@ def message_parts(raw: Raw) -> list[items.Part]:
 def read_call(raw: Raw, *, is_custom: bool) -> ToolCall:
     call = items.CALL.decode(raw)
     arguments = (call.input if is_custom else call.arguments) or ""
-    return ToolCall(call.call_id, call.name, arguments, is_custom)
+    return ToolCall(call.call_id or "", call.name, arguments, is_custom)
 
 
 def write_answer(answer: Answer, conversation: Conversation, *, model_id: str, hypereal: bytes) -> bytes:

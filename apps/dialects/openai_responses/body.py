@@ -8,14 +8,15 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
-from apps.dialects.common.openai_models import efforts_of, is_plain, is_reasoner, seals_reasoning
+from apps.dialects.common.openai_models import efforts_of, is_plain, is_reasoner, knows_custom_tools, seals_reasoning
 from apps.dialects.common.upstream import namespaced
 from apps.dialects.hub import abilities
 from apps.dialects.hub.abilities import Abilities
 from apps.dialects.hub.conversation import Conversation, Text, Tool, ToolChoice, Turn
 from apps.dialects.hub.effort import effort_of, nearest_effort
+from apps.dialects.hub.sent import plain_name, tool_to_send
 from apps.dialects.openai_responses.conversation import ENCRYPTED, LOGPROBS
-from apps.dialects.openai_responses.input import ItemWriter
+from apps.dialects.openai_responses.input import MAX_NAME_CHARS, ItemWriter
 
 ABILITIES: Final = Abilities(
     meaning=frozenset(
@@ -47,7 +48,7 @@ def write_conversation(
         fields["instructions"] = instructions
         turns = turns[1:]
     fields["input"] = ItemWriter(conversation, upstream_model).write(turns)
-    _write_tools(fields, conversation)
+    _write_tools(fields, conversation, knows_custom=knows_custom_tools(upstream_model))
     _write_reasoning(fields, conversation, upstream_model)
     _write_text(fields, conversation)
     _write_sampling(fields, conversation, upstream_model)
@@ -71,12 +72,16 @@ def _instructions(turns: list[Turn]) -> str | None:
     return only.text if isinstance(only, Text) and only.cache is None else None
 
 
-def _write_tools(fields: Fields, conversation: Conversation) -> None:
+def _write_tools(fields: Fields, conversation: Conversation, *, knows_custom: bool) -> None:
     if not conversation.tools:
         return
-    fields["tools"] = [_tool(tool) for tool in conversation.tools]
+    tools = [
+        tool_to_send(conversation, tool, most_chars=MAX_NAME_CHARS, knows_custom=knows_custom)
+        for tool in conversation.tools
+    ]
+    fields["tools"] = [_tool(tool) for tool in tools]
     if conversation.tool_choice is not None:
-        fields["tool_choice"] = _choice(conversation.tool_choice, conversation.tools)
+        fields["tool_choice"] = _choice(conversation.tool_choice, tools)
     if conversation.parallel_tools is not None:
         fields["parallel_tool_calls"] = conversation.parallel_tools
 
@@ -97,7 +102,8 @@ def _tool(tool: Tool) -> Fields:
 
 def _choice(choice: ToolChoice, tools: list[Tool]) -> object:
     customs = {tool.name for tool in tools if tool.is_custom}
-    chosen = [{"type": "custom" if name in customs else "function", "name": name} for name in choice.names]
+    names = [plain_name(name, most=MAX_NAME_CHARS) for name in choice.names]
+    chosen = [{"type": "custom" if name in customs else "function", "name": name} for name in names]
     if choice.mode == "tool":
         return chosen[0]
     if choice.mode == "allowed":

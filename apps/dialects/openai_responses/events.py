@@ -75,8 +75,8 @@ class _Announced(msgspec.Struct):
 
     type: str | None = None
     id: str | None = None
-    name: str = ""
-    call_id: str = ""
+    name: str | None = None
+    call_id: str | None = None
 
 
 _HEAD: Final = msgspec.json.Decoder(_Head)
@@ -182,7 +182,7 @@ class ResponsesReader:
         found, opened = self._item(read.output_index)
         opened.id = item.id or ""
         if item.type in _CALLS and item.name:
-            found += opened.begin_call(ToolCall(item.call_id, item.name, "", _CALLS[item.type]))
+            found += opened.begin_call(ToolCall(item.call_id or "", item.name, "", _CALLS[item.type]))
         return found
 
     def _item_done(self, data: bytes) -> Sequence[HubEvent]:

@@ -6,7 +6,7 @@ import hashlib
 from typing import Any, Final
 
 from apps.dialects.common.data_url import data_url
-from apps.dialects.common.openai_models import marks_cache, speaks_reasoning
+from apps.dialects.common.openai_models import knows_custom_tools, marks_cache, speaks_reasoning
 from apps.dialects.hub import abilities
 from apps.dialects.hub.conversation import (
     CacheMark,
@@ -21,12 +21,15 @@ from apps.dialects.hub.conversation import (
     ToolResult,
     Turn,
 )
+from apps.dialects.hub.custom import wrap_input
 from apps.dialects.hub.reasoning import OPENAI
+from apps.dialects.hub.sent import plain_name
 from apps.dialects.openai_responses.output import call_item, own_citations
 
 Item = dict[str, Any]
 
 MAX_ID_CHARS: Final = 64
+MAX_NAME_CHARS: Final = 64
 _CALLS: Final = ("function_call", "custom_tool_call")
 
 
@@ -37,6 +40,7 @@ class ItemWriter:
         self._conversation = conversation
         self._marks_cache = marks_cache(upstream_model)
         self._speaks_reasoning = speaks_reasoning(upstream_model)
+        self._knows_custom = knows_custom_tools(upstream_model)
         self._customs = {tool.name for tool in conversation.tools if tool.is_custom}
 
     def write(self, turns: list[Turn]) -> list[Item]:
@@ -72,7 +76,7 @@ class ItemWriter:
             _flush(items, "assistant", content)
             content = []
             if isinstance(part, ToolCall):
-                items.append(call_item(short_id(part.id), part.name, part.arguments, is_custom=part.is_custom))
+                items.append(self._call(part))
             elif isinstance(part, Thinking):
                 self._thought(part, _field(turn, index), items)
             else:
@@ -80,6 +84,12 @@ class ItemWriter:
                 abilities.note(self._conversation, f"{_field(turn, index)}: moved to a user message")
                 _flush(items, "user", [self._input(part, turn, index)])
         _flush(items, "assistant", content)
+
+    def _call(self, part: ToolCall) -> Item:
+        is_custom = part.is_custom and self._knows_custom
+        arguments = wrap_input(part.arguments) if part.is_custom and not is_custom else part.arguments
+        name = plain_name(part.name, most=MAX_NAME_CHARS)
+        return call_item(short_id(part.id), name, arguments, is_custom=is_custom)
 
     def _thought(self, part: Thinking, field: str, items: list[Item]) -> None:
         """A provider takes back only what it sealed itself, or what it said in the open."""
@@ -105,7 +115,7 @@ class ItemWriter:
             output = only.text
         elif part.parts:
             output = [self._content(inner, f"{field}.content[{index}]") for index, inner in enumerate(part.parts)]
-        is_custom = part.is_custom or part.name in self._customs
+        is_custom = self._knows_custom and (part.is_custom or part.name in self._customs)
         item: Item = {
             "type": "custom_tool_call_output" if is_custom else "function_call_output",
             "call_id": short_id(part.call_id),

@@ -57,7 +57,7 @@ class Call(msgspec.Struct):
     """A call of a function or of a custom tool."""
 
     name: str
-    call_id: str = ""
+    call_id: str | None = None
     arguments: str | None = None
     input: str | None = None
     namespace: str | None = None

@@ -15,7 +15,6 @@ from apps.core.tokens import TokenUsage
 from apps.dialects.common.json_body import first_byte
 from apps.dialects.hub.answer import Ending
 from apps.dialects.hub.conversation import Conversation, Text, Tool
-from apps.dialects.hub.custom import unwrap_input
 from apps.dialects.hub.reasoning import ENCRYPTED, OPENAI, Seal, wrap
 from apps.dialects.openai_responses.usage import render_usage
 
@@ -101,7 +100,7 @@ def call_item(call_id: str, name: str, arguments: str, *, is_custom: bool) -> It
 
 
 class CallShapes:
-    """How calls are shown to the caller: the way it offered the tool, whatever the upstream made of that."""
+    """How calls are shown to the caller: the way it offered the tool, in its group, as the kind that it defined."""
 
     def __init__(self, conversation: Conversation) -> None:
         self._tools = {tool.name: tool for tool in conversation.tools}
@@ -116,8 +115,6 @@ class CallShapes:
             native = _native_item(ids.item("lsh" if tool.native == "local_shell" else "apc", index), tool, arguments)
             if native is not None:
                 return {**native, "call_id": call_id}
-        if tool is not None and tool.is_custom and not is_custom:
-            arguments, is_custom = unwrap_input(arguments), True
         shown = call_item(call_id, name, arguments, is_custom=is_custom)
         if tool is not None and tool.namespace:
             shown["name"], shown["namespace"] = tool.short_name, tool.namespace

@@ -207,7 +207,7 @@ class CallItem:
         self._call = call
         self._texts: list[str] = []
         tool = calls.tool(call.name)
-        self._is_held = tool is not None and (bool(tool.native) or (tool.is_custom and not call.is_custom))
+        self._is_held = tool is not None and bool(tool.native)
         item = self._item("")
         self._is_custom = item["type"] == "custom_tool_call"
         self._frames = _Frames(numbers, item_id=item["id"], output_index=index)

@@ -95,9 +95,10 @@ class TurnReader:
     def _call(self, raw: Raw, field: str, *, is_custom: bool) -> None:
         call = _read(items.CALL, raw, field)
         name = self._offer.name_of(call.name, call.namespace)
-        self._names[_call_id(call.call_id, field)] = name
+        call_id = _call_id(call.call_id, field)
+        self._names[call_id] = name
         arguments = (call.input if is_custom else call.arguments) or ""
-        self._add("assistant", [ToolCall(call.call_id, name, arguments, is_custom)], field)
+        self._add("assistant", [ToolCall(call_id, name, arguments, is_custom)], field)
 
     def _native_call(self, raw: Raw, field: str, name: str) -> None:
         call = _read(items.NATIVE_CALL, raw, field)
@@ -108,7 +109,7 @@ class TurnReader:
     def _result(self, raw: Raw, field: str, kind: str) -> None:
         result = _read(items.RESULT, raw, field)
         # A local shell's output has no other id than the call's.
-        call_id = _call_id(result.call_id or result.id or "", field)
+        call_id = _call_id(result.call_id or result.id, field)
         parts = [part for part in _parts(result.output, f"{field}.output") if isinstance(part, Text | Image | Document)]
         self._answer(
             ToolResult(
@@ -171,7 +172,7 @@ def _parts(content: str | list[items.Part] | None, field: str) -> list[Part]:
     return parts
 
 
-def _call_id(call_id: str, field: str) -> str:
+def _call_id(call_id: str | None, field: str) -> str:
     if not call_id:
         raise InvalidRequest(f"`{field}.call_id` is required.", param=f"{field}.call_id")
     return call_id
