@@ -7,6 +7,7 @@ from typing import Final
 from apps.dialects.anthropic_messages.dialect import AnthropicMessages
 from apps.dialects.hub.protocol import CallerSide, UpstreamSide
 from apps.dialects.openai_chat.dialect import OpenAIChat
+from apps.dialects.openai_chat.sides import ChatCaller, ChatUpstream
 from apps.dialects.openai_images.dialect import OpenAIImages
 from apps.dialects.openai_responses.dialect import OpenAIResponses
 from apps.dialects.openai_responses.sides import ResponsesCaller, ResponsesUpstream
@@ -20,8 +21,8 @@ DIALECTS: Final[dict[str, Dialect]] = {dialect.name: dialect for dialect in _ALL
 BY_ENDPOINT: Final[dict[str, Dialect]] = {dialect.endpoint: dialect for dialect in _ALL}
 """By the name that usage records use: `chat`, `responses`, `images`, `messages`."""
 
-_CALLERS: Final[tuple[CallerSide, ...]] = (ResponsesCaller(),)
-_UPSTREAMS: Final[tuple[UpstreamSide, ...]] = (ResponsesUpstream(),)
+_CALLERS: Final[tuple[CallerSide, ...]] = (ChatCaller(), ResponsesCaller())
+_UPSTREAMS: Final[tuple[UpstreamSide, ...]] = (ChatUpstream(), ResponsesUpstream())
 
 CALLERS: Final[dict[str, CallerSide]] = {side.name: side for side in _CALLERS}
 """By name: dialects whose callers reach upstreams of another dialect."""

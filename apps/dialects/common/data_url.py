@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+MAX_HEAD_CHARS: Final = 512
+"""Media type and parameters end within this."""
+
 
 def split_data_url(url: str) -> tuple[str, str] | None:
     """Media type and base64 payload; None for an address, or data that is not base64.
@@ -10,11 +15,12 @@ def split_data_url(url: str) -> tuple[str, str] | None:
     """
     if url[:5].lower() != "data:":
         return None
-    head, comma, payload = url[5:].partition(",")
-    media_type, *parameters = (part.strip() for part in head.split(";"))
-    if not comma or "base64" not in (parameter.lower() for parameter in parameters):
+    comma = url.find(",", 5, MAX_HEAD_CHARS)
+    media_type, *parameters = (part.strip() for part in url[5 : max(comma, 0)].split(";"))
+    if comma < 0 or "base64" not in (parameter.lower() for parameter in parameters):
         return None
-    return media_type.lower(), payload
+    # Payloads are megabytes: this slice is the only copy.
+    return media_type.lower(), url[comma + 1 :]
 
 
 def data_url(media_type: str, payload: str) -> str:

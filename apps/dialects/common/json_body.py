@@ -44,6 +44,7 @@ _FIELDS: Final = msgspec.json.Decoder(dict[str, Raw])
 _TEXT: Final = msgspec.json.Decoder(str | None)
 _FLAG: Final = msgspec.json.Decoder(bool | None)
 _COUNT: Final = msgspec.json.Decoder(int | None)
+_NUMBER: Final = msgspec.json.Decoder(float | None)
 _ANY: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(Any)
 
 # RecursionError is what msgspec raises for JSON nested deeper than the interpreter's own limit.
@@ -140,6 +141,11 @@ def read_count(
     if value is not None and not least <= value <= most:
         raise InvalidRequest(f"`{label}` must be {kind}.", param=label)
     return value
+
+
+def read_number(fields: Mapping[str, Raw], name: str) -> float | None:
+    raw = fields.get(name)
+    return None if raw is None else read(_NUMBER, raw, name, "a number")
 
 
 def read_object(fields: Mapping[str, Raw], name: str) -> Fields:

@@ -215,6 +215,8 @@ class Conversation:
     cache: CacheMark | None = None
     """A top-level mark: behind the last part that can be cached."""
     cache_key: str = ""
+    keeps_cache_marks: bool = True
+    """False: the model's price has no cache writes, so its provider caches by itself and knows no marks."""
     wants_encrypted_reasoning: bool = False
     """Responses' `include: ["reasoning.encrypted_content"]`."""
     names: Mapping[str, str] = field(default_factory=dict)

@@ -33,13 +33,13 @@ def read_reply(body: bytes) -> Reply:
         if isinstance(message, dict):
             hear_message(said, index, message)
     return Reply(
-        usage=_usage_in(reply, choices),
+        usage=usage_in(reply, choices),
         said=said,
         images=sum(len(members(message, "images")) for message in messages),
     )
 
 
-def _usage_in(reply: dict[str, Any], choices: list[dict[str, Any]]) -> TokenUsage | None:
+def usage_in(reply: dict[str, Any], choices: list[dict[str, Any]]) -> TokenUsage | None:
     """At the top, in a choice (Moonshot), or in `x_groq` (Groq)."""
     for holder in (reply, *choices, reply.get("x_groq")):
         found = holder.get("usage") if isinstance(holder, dict) else None

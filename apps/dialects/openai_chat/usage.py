@@ -55,11 +55,24 @@ def _written(details: object) -> int:
 
 
 def render_usage(usage: TokenUsage) -> dict[str, Any]:
-    """Usage as this dialect shows it, for a caller who asked for it where the upstream's own came elsewhere or not."""
+    """Usage as this dialect shows it, for a caller who asked for it where the upstream's own came elsewhere or not.
+
+    Shape:  input 8, cache_read 60, cache_write_5m 32, output 7  ->  {"prompt_tokens": 100, "prompt_tokens_details":
+            {"cached_tokens": 60, "cache_write_tokens": 32}, "completion_tokens": 7, …}
+    """
+    prompt: dict[str, int] = {"cached_tokens": usage.cache_read}
+    written = usage.cache_write_5m + usage.cache_write_1h
+    if written:
+        prompt["cache_write_tokens"] = written
+    if usage.image_input:
+        prompt["image_tokens"] = usage.image_input
+    completion: dict[str, int] = {"reasoning_tokens": usage.reasoning}
+    if usage.image_output:
+        completion["image_tokens"] = usage.image_output
     return {
         "prompt_tokens": usage.prompt,
         "completion_tokens": usage.output,
         "total_tokens": usage.total,
-        "prompt_tokens_details": {"cached_tokens": usage.cache_read},
-        "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
+        "prompt_tokens_details": prompt,
+        "completion_tokens_details": completion,
     }
