@@ -9,6 +9,7 @@ from typing import Final
 from apps.catalog.pricing import TOOL_SCALE, Price
 from apps.core import tokenizer
 from apps.core.money import TOKENS_PER_PRICE
+from apps.core.tokens import TokenUsage
 
 LEAST_OUTPUT_TOKENS: Final = 4_096
 """A grant below this, beyond the thinking budget, would cut answers short (SPEC 2.2)."""
@@ -194,6 +195,28 @@ def worth_of_images(price: Price, *, input_tokens: int, output_tokens_per_image:
         fixed=fixed,
         output_price=0,
         expected_tokens=input_tokens + n * output_tokens_per_image,
+    )
+
+
+def possible(usage: TokenUsage, *, most_input: int, most_output: int, most_tool_requests: int) -> TokenUsage:
+    """The usage, cut to what a call can use at all; the very same object where it is within that."""
+    if usage.output <= most_output and usage.prompt <= most_input and usage.server_tool_requests <= most_tool_requests:
+        return usage
+    fresh = min(usage.input, most_input)
+    cache_read = min(usage.cache_read, most_input - fresh)
+    cache_write_5m = min(usage.cache_write_5m, most_input - fresh - cache_read)
+    cache_write_1h = min(usage.cache_write_1h, most_input - fresh - cache_read - cache_write_5m)
+    output = min(usage.output, most_output)
+    return TokenUsage(
+        input=fresh,
+        cache_read=cache_read,
+        cache_write_5m=cache_write_5m,
+        cache_write_1h=cache_write_1h,
+        output=output,
+        reasoning=min(usage.reasoning, output),
+        image_input=min(usage.image_input, fresh),
+        image_output=min(usage.image_output, output),
+        server_tool_requests=min(usage.server_tool_requests, most_tool_requests),
     )
 
 

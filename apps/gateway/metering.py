@@ -1,20 +1,28 @@
-"""What a call used where its upstream did not say: counted by a tokenizer, and marked as an estimate."""
+"""What a call used: as its upstream counted, or counted here and marked as an estimate."""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import Final, Protocol
 
-from apps.catalog.rules import image_tokens
+from apps.catalog.rules import image_tokens, possible
 from apps.core import tokenizer
 from apps.core.tokens import TokenUsage
 from apps.dialects.common.prompt import prompt_texts
 from apps.dialects.said import Said
 from apps.gateway.counting import Counter
 from apps.gateway.permit import Permit
+from apps.usage.record import Record
+
+logger = logging.getLogger(__name__)
 
 BYTES_PER_TOKEN: Final = 4
 """What a token is in bytes, about, where there is no text to count: encrypted reasoning (SPEC 2.3)."""
+
+
+MAX_UNOFFERED_TOOL_REQUESTS: Final = 100
+"""Of tools that nobody knew yet, and so nobody bounded, when the call was permitted."""
 
 
 class Heard(Protocol):
@@ -26,6 +34,36 @@ class Heard(Protocol):
     def images(self) -> int: ...
     @property
     def usage(self) -> TokenUsage | None: ...
+
+
+async def meter(
+    permit: Permit, heard: Heard, *, is_final: bool, record: Record, counter: Counter
+) -> tuple[TokenUsage, bool]:
+    """What a call used, and whether that is an estimate: not what its upstream counted, because that never came or
+    is more than there can be."""
+    if heard.usage is None or not is_final:
+        return await estimate(permit, heard, counter=counter), True
+    usage = _believable(permit, heard.usage)
+    if usage is heard.usage:
+        return usage, False
+    record.error_detail = "The upstream counted more than this call can use; what it can use was charged."
+    logger.error("route %s counts what %s cannot use: %s", record.route_id, permit.model.model_id, heard.usage)
+    return usage, True
+
+
+def _believable(permit: Permit, usage: TokenUsage) -> TokenUsage:
+    """The usage, cut to what this model can read and write. A tool of the upstream's makes it read all again."""
+    model, request = permit.model, permit.request
+    tool_uses = request.demand.server_tool_uses
+    most_output = model.bounds.reasoning_tokens
+    if model.max_output_tokens is None or request.makes_images:
+        most_output += image_tokens(model.bounds, None)
+    return possible(
+        usage,
+        most_input=model.context_tokens * (1 + tool_uses),
+        most_output=request.n * ((model.max_output_tokens or 0) + most_output),
+        most_tool_requests=tool_uses or MAX_UNOFFERED_TOOL_REQUESTS,
+    )
 
 
 async def estimate(permit: Permit, heard: Heard, *, counter: Counter) -> TokenUsage:

@@ -14,7 +14,7 @@ from apps.gateway.call import Call, Receive, Send
 from apps.gateway.forward import Forwarded, forward, transport_failure
 from apps.gateway.guard import BodyRefused, check_length, read_body
 from apps.gateway.identify import identify, read_client
-from apps.gateway.metering import estimate
+from apps.gateway.metering import meter
 from apps.gateway.permit import Permit, ask_capacity, permit
 from apps.gateway.relay import relay
 from apps.gateway.running import Running, release, reply_headers, settle
@@ -142,9 +142,7 @@ async def reply_whole(running: Running, forwarded: Forwarded, send: Send, stores
     log.note_reply(running.record, forwarded)
     if facts.failure is not None:
         raise UpstreamFailed("upstream_error", facts.failure)
-    usage, is_estimated = facts.usage, facts.usage is None
-    if usage is None:
-        usage = await estimate(running.permit, facts, counter=stores.counter)
+    usage, is_estimated = await meter(permitted, facts, is_final=True, record=running.record, counter=stores.counter)
     receipt = await settle(running, usage, status="succeeded", is_estimated=is_estimated, stores=stores)
     model_id = permitted.model.model_id
     rendered = passage.render_reply(

@@ -18,7 +18,7 @@ from apps.dialects.protocol import StreamRelay, StreamState
 from apps.gateway import log, respond
 from apps.gateway.call import Message, Receive, Send
 from apps.gateway.forward import Forwarded, transport_failure
-from apps.gateway.metering import estimate
+from apps.gateway.metering import meter
 from apps.gateway.running import Running, release, reply_headers, settle
 from apps.gateway.stores import Stores
 from apps.ledger.committer import LedgerUnavailable
@@ -273,10 +273,9 @@ def _stream_failure(state: StreamState) -> UpstreamFailed:
 
 
 async def _usage(running: Running, state: StreamState, stores: Stores) -> tuple[TokenUsage, bool]:
-    """What to charge for, and whether it is an estimate: an upstream's final count always wins."""
-    if state.usage is not None and state.counts_output and (state.is_complete or state.is_withholding):
-        return state.usage, False
-    return await estimate(running.permit, state, counter=stores.counter), True
+    """What to charge for, and whether it is an estimate."""
+    is_final = state.counts_output and (state.is_complete or state.is_withholding)
+    return await meter(running.permit, state, is_final=is_final, record=running.record, counter=stores.counter)
 
 
 async def _fail(running: Running, machine: StreamRelay, sender: _Sender, failure: GatewayError, stores: Stores) -> int:

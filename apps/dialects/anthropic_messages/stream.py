@@ -26,7 +26,7 @@ class _Event(msgspec.Struct):
     index: int | None = None
     delta: dict[str, Any] | None = None
     content_block: dict[str, Any] | None = None
-    usage: dict[str, Any] | None = None
+    usage: object = None
     message: Raw = NULL
     error: object = None
 

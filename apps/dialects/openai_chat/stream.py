@@ -25,7 +25,7 @@ class _Choice(msgspec.Struct):
     index: int = 0
     delta: dict[str, Any] | None = None
     finish_reason: str | None = None
-    usage: dict[str, Any] | None = None
+    usage: object = None
 
 
 _CHOICES: Final = msgspec.json.Decoder(list[_Choice] | None)
