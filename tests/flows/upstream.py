@@ -36,8 +36,8 @@ class Cut(Exception):
     """Ends the connection where it stands."""
 
 
-Step = bytes | float | type[Cut]
-"""Bytes to send, seconds to wait, or the end of the connection."""
+Step = bytes | float | type[Cut] | Callable[[], None]
+"""Bytes to send, seconds to wait, the end of the connection, or something to do in between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +176,11 @@ async def _send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answ
             await writer.drain()
         elif isinstance(step, float):
             await _wait(reader, step)
-        else:
+        elif step is Cut:
             writer.transport.abort()
             return False
+        else:
+            step()
     if answer.is_chunked:
         writer.write(b"0\r\n\r\n")
     await writer.drain()
