@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -88,7 +88,8 @@ async def call(
     **fields: Any,
 ) -> Seen:
     """Make one call and read its answer; hang up after `leave_after` events of a stream."""
-    body = endpoint.body(wish.prompt, **{"stream": True} if is_stream else {}, **fields)
+    asked: dict[str, Any] = {"stream": True, **fields} if is_stream else fields
+    body = endpoint.body(wish.prompt, **asked)
     seen = Seen(wish, endpoint, is_stream, person.account_id, began_at=time.monotonic())
     received = bytearray()
     try:
@@ -193,10 +194,3 @@ async def load(
     async with http_session(keep_alive=keep_alive) as session:
         await asyncio.gather(*(client(session) for _ in range(clients)))
     return seen
-
-
-async def all_at_once(person: Person, wishes: Sequence[Wish], endpoint: Endpoint, *, is_stream: bool, **fields: Any) -> list[Seen]:
-    """Everybody calls at the same moment, over as many connections."""
-    async with http_session() as session:
-        calls = (call(session, person, endpoint, wish, is_stream=is_stream, **fields) for wish in wishes)
-        return await asyncio.gather(*calls)

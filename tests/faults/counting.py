@@ -1,11 +1,22 @@
-"""What the oracle takes for a token where it has to count for itself: about four bytes."""
+"""What the oracle takes for a token: it counts as the models that it stands for are said to in the catalog."""
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
-BYTES_PER_TOKEN: Final = 4
+from apps.core import tokenizer
+from tests.flows.bills import MODELS
+from tests.flows.endpoints import ENDPOINTS
+
+TOKENIZERS: Final = {
+    endpoint.name: MODELS[endpoint.model]["bounds"].get("tokenizer", tokenizer.DEFAULT) for endpoint in ENDPOINTS
+}
+PER_MESSAGE: Final = 3
+"""What providers put around a message."""
 
 
-def count_tokens(text: str) -> int:
-    return -(-len(text.encode()) // BYTES_PER_TOKEN)
+@lru_cache(maxsize=1_024)
+def count_tokens(text: str, endpoint: str) -> int:
+    """As the model behind an endpoint counts."""
+    return tokenizer.count([text], TOKENIZERS[endpoint])

@@ -92,12 +92,8 @@ def gather(connection: Connection) -> Evidence:
         if kind in {"charge", "absorbed"}:
             kept = found.charges if kind == "charge" else found.absorbed
             kept.setdefault(hex_id(request), []).append(amount)
-    for request, account, key, model, tag, status, charge, absorbed, estimated, *tokens in connection.execute(
-        RECORDS
-    ).fetchall():
-        record = Logged(
-            hex_id(request), hex_id(account), hex_id(key), model, tag, status, charge, absorbed, bool(estimated), *tokens
-        )
+    for request, account, key, *facts in connection.execute(RECORDS).fetchall():
+        record = Logged(hex_id(request), hex_id(account), hex_id(key), *facts)
         found.records[record.request] = record
     for account, balance, held in connection.execute(BALANCES).fetchall():
         found.balances[hex_id(account)] = (balance, held)

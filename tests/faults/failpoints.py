@@ -96,7 +96,7 @@ def read(text: str) -> list[Failpoint]:
             Failpoint(
                 found["site"],
                 found["action"],
-                seconds=float(found["seconds"] or 1.0),
+                seconds=float(found["seconds"] or 0.0),
                 nth=int(found["nth"]) if found["nth"] else None,
                 percent=int(found["percent"] or 100),
             )

@@ -11,7 +11,7 @@ from typing import Final
 from tests.faults.callers import Seen, call, http_session, new_tag
 from tests.faults.evidence import Logged
 from tests.faults.proof import micro_of
-from tests.faults.rig import Rig, own_rig
+from tests.faults.rig import own_rig
 from tests.faults.table import Row
 from tests.faults.wish import Wish
 from tests.flows.endpoints import ENDPOINTS, IMAGES, TEXT_ENDPOINTS, Endpoint
@@ -81,7 +81,7 @@ def make_streams(count: int) -> list[Left]:
         if endpoint in TEXT_ENDPOINTS and number % STALLED == 0:
             # A little later than the caller leaves, so that something is read on first.
             wish = Wish(wish.tag, parts=PARTS, words=WORDS, gap_ms=8, padding=500, stall_after=after + 3)
-        streams.append(Left(endpoint, wish.counted(), after))
+        streams.append(Left(endpoint, wish.counted(endpoint), after))
     return streams
 
 

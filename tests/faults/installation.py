@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -101,23 +102,26 @@ class Installation(Server):
         if not process.has_ended:
             psutil.Process(process.pid).send_signal(number)
 
-    def replace_all(self) -> None:
-        """Ask every web process to stop, with others in their place that have no failpoints."""
+    def replace_all(self, failpoint: str = "") -> None:
+        """Ask every web process to stop, with others in their place; the embedded one has to go first."""
         before = self.web
-        for process in [self.start_web(wait=False) for _ in range(self.workers)]:
+        if self.is_embedded:
+            self._stop_all(before)
+        for process in [self.start_web(failpoint, wait=False) for _ in range(self.workers)]:
             self.wait_until_serving(process)
-        for process in before:
-            self.signal(process, 15)
-        for process in before:
+        self._stop_all(before)
+
+    def kill_all(self) -> None:
+        processes = self.web
+        for process in processes:
+            self.signal(process, signal.SIGKILL)
+        for process in processes:
             self.wait_for_end(process)
 
     def stop(self) -> int:
         """Ask every web process to stop, end the rest; 0 where all of them ended in order."""
         processes = self.web
-        for process in processes:
-            self.signal(process, 15)
-        for process in processes:
-            self.wait_for_end(process)
+        self._stop_all(processes)
         self._end_nursery()
         return max((process.status or 0 for process in processes), default=0)
 
@@ -127,6 +131,12 @@ class Installation(Server):
     def close(self) -> None:
         self._end_nursery()
         self._listener.close()
+
+    def _stop_all(self, processes: Sequence[Process]) -> None:
+        for process in processes:
+            self.signal(process, signal.SIGTERM)
+        for process in processes:
+            self.wait_for_end(process)
 
     def _end_nursery(self) -> None:
         if self._nursery is None:
@@ -156,7 +166,7 @@ class Installation(Server):
             process.failpoint = order.get("failpoint", "")
             return process
 
-    def _wait(self, is_so: Any, timeout_s: float) -> None:
+    def _wait(self, is_so: Callable[[], bool], timeout_s: float) -> None:
         with self._has_changed:
             assert self._has_changed.wait_for(is_so, timeout_s), f"not within {timeout_s} s:\n{self.log[-4_000:]}"
 
@@ -179,4 +189,3 @@ class Installation(Server):
         else:
             process = self.processes[said["ended"]]
             process.status, process.ended_at = said["status"], time.monotonic()
-

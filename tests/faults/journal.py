@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tests.faults.wish import said_in
 from tests.flows.rig import ROOT
 
 STOP_S: Final = 20.0
@@ -23,17 +24,24 @@ class Served:
 
     tag: str
     endpoint: str
-    is_stream: bool
+    is_stream: int
     input: int
     """What it reported, or would have."""
     output: int
     max_tokens: int | None
-    said: int
-    """Output tokens in what it sent."""
+    words: int
+    parts: int
+    said_parts: int
+    """Of its text: those that it sent."""
     is_reported: bool
     """It sent its final count, or was about to."""
     is_sent: bool
     """All of its reply left."""
+
+    @property
+    def said(self) -> int:
+        """Output tokens in what it sent."""
+        return said_in(self.words, self.parts, self.said_parts, self.endpoint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +55,11 @@ class OracleProcess:
         found: dict[str, list[Served]] = {}
         with closing(sqlite3.connect(f"file:{self.journal}?mode=ro", uri=True)) as connection:
             rows = connection.execute(
-                "SELECT tag, endpoint, is_stream, input, output, max_tokens, said, is_reported, is_sent FROM call"
-                " ORDER BY id"
+                "SELECT tag, endpoint, is_stream, input, output, max_tokens, words, parts, said, is_reported, is_sent"
+                " FROM call ORDER BY id"
             )
-            for tag, endpoint, is_stream, *figures, is_reported, is_sent in rows:
-                served = Served(tag, endpoint, bool(is_stream), *figures, bool(is_reported), bool(is_sent))
-                found.setdefault(tag, []).append(served)
+            for tag, *facts in rows:
+                found.setdefault(tag, []).append(Served(tag, *facts))
         return found
 
 

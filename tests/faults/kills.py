@@ -13,9 +13,10 @@ from typing import Final
 from tests.faults.callers import Seen, load, new_tag
 from tests.faults.failpoints import SITES
 from tests.faults.installation import Process
-from tests.faults.wish import Wish
 from tests.faults.rig import RESOLVED_S, Rig, own_rig
 from tests.faults.table import Row
+from tests.faults.wish import Wish
+from tests.flows.rig import Person
 
 BATCHES: Final = 10
 KILLS: Final = 20
@@ -80,9 +81,9 @@ def one_batch(rig: Rig, kills: int) -> Batch:
     return batch
 
 
-async def make_calls(alice: object, is_over: threading.Event) -> list[Seen]:
+async def make_calls(alice: Person, is_over: threading.Event) -> list[Seen]:
     return await load(
-        alice,  # type: ignore[arg-type]
+        alice,
         clients=CLIENTS,
         is_over=is_over.is_set,
         wish=lambda number: Wish(new_tag("kill"), parts=6, gap_ms=5 + number % 20),
@@ -93,10 +94,7 @@ def kill(rig: Rig, kills: int) -> Counter[str]:
     """Replace every web process by one that dies at a site of its own, and each that died by the next."""
     sites = [site for _ in range(kills // len(SITES) + 1) for site in random.sample(list(SITES), len(SITES))][:kills]
     killed: Counter[str] = Counter()
-    running = rig.gateway.web
-    for process in running:
-        rig.gateway.signal(process, 9)
-        rig.gateway.wait_for_end(process)
+    rig.gateway.kill_all()
     armed: list[Process] = []
     for site in sites:
         while len(armed) >= rig.gateway.workers:

@@ -1,8 +1,8 @@
 """`python -m tests.faults.oracle JOURNAL`: the upstream of all fault tests, in a process that no fault reaches.
 
-What it does is asked for in the prompt itself (`Wish`), in any of the four protocols; what it was asked, what it reported
-and how far it got is in its journal, an SQLite file that outlives everybody (`journal.py` reads it). It prints
-`{"port": N}` and ends with its standard input.
+What it does is asked for in the prompt itself (`Wish`), in any of the four protocols; what it was asked, what it
+reported and how far it got is in its journal, an SQLite file that outlives everybody (`journal.py` reads it). It prints
+`{"url": …}` and ends with its standard input.
 """
 
 from __future__ import annotations
@@ -10,25 +10,23 @@ from __future__ import annotations
 import json
 import sqlite3
 import sys
-import threading
 import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from tests.faults.counting import count_tokens
 from tests.faults.wish import Wish, parse_wish
-from tests.flows.endpoints import ENDPOINTS, MESSAGES, Endpoint, pieces
+from tests.flows.endpoints import ENDPOINTS, MESSAGES, Endpoint
 from tests.flows.upstream import Answer, Cut, Received, ScriptedUpstream, Step, plain, streamed
 
 SCHEMA: Final = """
 CREATE TABLE call (
     id INTEGER PRIMARY KEY, tag TEXT NOT NULL, endpoint TEXT NOT NULL, is_stream INTEGER NOT NULL, at REAL NOT NULL,
-    input INTEGER NOT NULL, output INTEGER NOT NULL, max_tokens INTEGER,
+    input INTEGER NOT NULL, output INTEGER NOT NULL, max_tokens INTEGER, words INTEGER NOT NULL, parts INTEGER NOT NULL,
     said INTEGER NOT NULL DEFAULT 0, is_reported INTEGER NOT NULL DEFAULT 0, is_sent INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX call_by_tag ON call (tag);
 """
-"""`said`: output tokens in what was sent so far. `is_reported`: the bytes with the usage were about to be sent.
+"""`said`: parts of the text that were sent so far. `is_reported`: the bytes with the usage were about to be sent.
 `is_sent`: the whole reply was."""
 
 STALL_S: Final = 600.0
@@ -58,12 +56,13 @@ class Journal:
         self._connection.executescript(SCHEMA)
 
     def asked(self, wish: Wish, endpoint: Endpoint, body: dict[str, Any]) -> int:
-        tokens = wish.tokens
-        maximum = body.get(endpoint.maximum or "", None)
+        tokens = wish.tokens(endpoint)
+        maximum = body.get(endpoint.maximum or "")
         facts = (wish.tag, endpoint.name, bool(body.get("stream")), time.time(), tokens.input, tokens.output, maximum)
         cursor = self._connection.execute(
-            "INSERT INTO call (tag, endpoint, is_stream, at, input, output, max_tokens) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            facts,
+            "INSERT INTO call (tag, endpoint, is_stream, at, input, output, max_tokens, words, parts)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*facts, wish.words, wish.parts),
         )
         assert cursor.lastrowid is not None
         return cursor.lastrowid
@@ -71,7 +70,11 @@ class Journal:
     def note(self, call: int, column: str, value: int = 1) -> Callable[[], None]:
         """A step that writes down how far a reply has got."""
         statement = f"UPDATE call SET {column} = ? WHERE id = ?"
-        return lambda: self._connection.execute(statement, (value, call)) and None
+
+        def write() -> None:
+            self._connection.execute(statement, (value, call))
+
+        return write
 
 
 class Oracle:
@@ -85,19 +88,18 @@ class Oracle:
         body = received.json
         wish = read_wish(endpoint, body)
         call = self._journal.asked(wish, endpoint, body)
-        named = {"x_request_id": wish.tag}
         if wish.status != 200:
-            return plain(b'{"error": {"message": "as wished"}}', status=wish.status, **named)
+            return plain(b'{"error": {"message": "as wished"}}', status=wish.status, x_request_id=wish.tag)
         if body.get("stream"):
-            return streamed(self._stream(endpoint, wish, call), **named)
-        whole = plain(endpoint.reply(wish.tokens, wish.text), **named)
+            return streamed(self._stream(endpoint, wish, call), x_request_id=wish.tag)
+        whole = plain(endpoint.reply(wish.tokens(endpoint), wish.text), x_request_id=wish.tag)
         steps: list[Step] = [wish.gap_ms / 1000, self._journal.note(call, "is_reported"), *whole.steps]
         return Answer(whole.status, whole.headers, [*steps, self._journal.note(call, "is_sent")])
 
     def _stream(self, endpoint: Endpoint, wish: Wish, call: int) -> list[Step]:
-        events = endpoint.events(wish.tokens, wish.text, parts=wish.parts)
+        events = endpoint.events(wish.tokens(endpoint), wish.text, parts=wish.parts)
         reports = next(index for index, event in enumerate(events) if reports_usage(endpoint, event))
-        said = said_after(wish, events)
+        said = 0
         steps: list[Step] = []
         for index, event in enumerate(events):
             if index == wish.cut_after:
@@ -106,7 +108,11 @@ class Oracle:
                 return [*steps, STALL_S]
             if index == reports:
                 steps.append(self._journal.note(call, "is_reported"))
-            steps += [wish.gap_ms / 1000, self._journal.note(call, "said", said[index]), event]
+            steps.append(wish.gap_ms / 1000)
+            if any(mark in event for mark in DELTAS):
+                said += 1
+                steps.append(self._journal.note(call, "said", said))
+            steps.append(event)
         return [*steps, self._journal.note(call, "is_sent")]
 
 
@@ -121,24 +127,11 @@ DELTAS: Final = (b'"delta": {"content"', b"response.output_text.delta", b'"text_
 """Marks of the events that carry text."""
 
 
-def said_after(wish: Wish, events: list[bytes]) -> list[int]:
-    """How many output tokens have been sent once each event is."""
-    texts = iter(pieces(wish.text, wish.parts))
-    said, counts = "", []
-    for event in events:
-        if any(mark in event for mark in DELTAS):
-            said += next(texts, "")
-        counts.append(count_tokens(said))
-    return counts
-
-
 def main(path: str) -> int:
     scripted = ScriptedUpstream()
     script = scripted.script(Oracle(Journal(path)).answer)
     print(json.dumps({"url": script.base_url}), flush=True)
-    stop = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
-    stop.wait()
+    sys.stdin.read()
     scripted.close()
     return 0
 

@@ -1,13 +1,13 @@
 """What must hold after every fault: the invariants, checked against the oracle's journal and what callers saw.
 
-    I1 conservation, I7 holds, I9 chains    `verify_ledger`, and no hold left open
-    I2 no double charge                     one charge per request, one charged request per call of a caller
-    I3 no unbilled success                  a whole answer has one charge: what the oracle reported, what the bill says
-    I4 no charge on failure                 every charge has a completion, or is a marked estimate of a call left by its caller
-    I5 no overspend                         0 ≤ held ≤ balance
-    I6 no budget exceeded                   what was charged is within every limit
-    I8 immutability                         the database refuses to change entries
-    I12 protocol                            an error is well-formed and has a request id
+I1 conservation, I7 holds, I9 chains    `verify_ledger`, and no hold left open
+I2 no double charge                     one charge per request, one charged request per call of a caller
+I3 no unbilled success                  a whole answer has one charge: what the oracle reported, what the bill says
+I4 no charge on failure                 a charge has a completion, or is a marked estimate of a call that was left
+I5 no overspend                         0 ≤ held ≤ balance
+I6 no budget exceeded                   what was charged is within every limit
+I8 immutability                         the database refuses to change entries
+I12 protocol                            an error is well-formed and has a request id
 """
 
 from __future__ import annotations
@@ -80,7 +80,9 @@ def _at_rest(evidence: Evidence) -> list[str]:
 
 
 def _charged_once(evidence: Evidence, by_tag: Mapping[str, Sequence[Logged]]) -> list[str]:
-    found = [f"I2: {request} has {len(amounts)} charges" for request, amounts in evidence.charges.items() if amounts[1:]]
+    found = [
+        f"I2: {request} has {len(amounts)} charges" for request, amounts in evidence.charges.items() if amounts[1:]
+    ]
     for tag, records in by_tag.items():
         charged = [record.request for record in records if record.charge_micro or record.absorbed_micro]
         if len(charged) > 1:
@@ -117,7 +119,9 @@ def _charges_have_completions(evidence: Evidence, oracle: Mapping[str, Sequence[
             costs = (micro_of(record.model, input=one.input, output=one.said) for one in served)
             most = ESTIMATE_MARGIN * max(costs, default=0)
             if record.status != "abandoned" or cost > most:
-                found.append(f"I4: {record.tag} is estimated at {cost}, {record.status}; the oracle counts {float(most)}")
+                found.append(
+                    f"I4: {record.tag} is estimated at {cost}, {record.status}; the oracle counts {float(most)}"
+                )
         elif not any(
             one.is_reported and cost == micro_of(record.model, input=one.input, output=one.output) for one in served
         ):
@@ -155,4 +159,3 @@ def _completions_are_charged(
         if is_served and one.code is None and not is_charged:
             found.append(f"I3: {one.wish.tag} was served upstream and never charged; its caller saw {one.outcome}")
     return found
-

@@ -162,9 +162,11 @@ class _Link:
                 writer.write(data)
                 await writer.drain()
                 if verdict is Verdict.PASS_THEN_RESET:
-                    self._writers[0].transport.abort()
                     self._proxy.resets += 1
-                    await self._end_server()
+                    self._is_silent = True
+                    _reset(self._writers[0])
+                    # The server reads what came before it learns that nobody is there.
+                    self._writers[1].close()
                     return
                 if verdict is Verdict.PASS_THEN_SWALLOW:
                     self._is_silent = True
@@ -172,11 +174,6 @@ class _Link:
                     break
             if writer.can_write_eof() and not writer.transport.is_closing():
                 writer.write_eof()
-
-    async def _end_server(self) -> None:
-        """Let the server read what came before it learns that nobody is there."""
-        self._is_silent = True
-        self._writers[1].close()
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

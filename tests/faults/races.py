@@ -15,10 +15,10 @@ from decimal import Decimal
 from typing import Final
 
 from tests.faults.callers import Seen, call, http_session, new_tag
-from tests.faults.wish import Wish
 from tests.faults.proof import EXACT_PRICES
 from tests.faults.rig import EXACT_MODEL, Rig, own_rig
 from tests.faults.table import Row
+from tests.faults.wish import Wish
 from tests.flows.endpoints import TEXT_ENDPOINTS
 from tests.flows.rig import Person
 
@@ -139,7 +139,9 @@ def judge(seen: list[Seen], limit: Limit, race: Race, *, is_dear: bool) -> None:
 
 def as_row(limit: Limit, race: Race, repeats: int) -> Row:
     dear, cheap = sorted(race.served), sorted(race.patient)
-    figures = f"{CALLERS} callers on money for {AFFORDABLE}: {shown(dear)} served; at a tenth of the cost {shown(cheap)}"
+    figures = (
+        f"{CALLERS} callers on money for {AFFORDABLE}: {shown(dear)} served; at a tenth of the cost {shown(cheap)}"
+    )
     return Row(limit.name, repeats, race.violations, figures)
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tests.faults.clusters import Cluster, own_cluster
 from tests.faults.callers import Seen
+from tests.faults.clusters import Cluster, own_cluster
 from tests.faults.evidence import Evidence, connect, gather
 from tests.faults.installation import Installation
 from tests.faults.journal import OracleProcess, own_oracle
@@ -88,9 +88,7 @@ class Rig:
             problems: list[str] = self.operator.run("verify_ledger")["problems"]
         except CommandFailed as failed:
             problems = [str(failed)]
-        return prove(
-            evidence=self.evidence(), problems=problems, oracle=self.oracle.calls(), seen=seen, lost=lost
-        )
+        return prove(evidence=self.evidence(), problems=problems, oracle=self.oracle.calls(), seen=seen, lost=lost)
 
     def settled(self) -> int:
         """How many requests have been charged."""

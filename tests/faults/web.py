@@ -124,7 +124,7 @@ def _say_when_serving() -> None:
         await original(self, sockets)
         say(serving=os.getpid())
 
-    server.Server.startup = startup  # type: ignore[method-assign]
+    server.Server.startup = startup  # type: ignore[method-assign, assignment]
 
 
 def schedule(environment: Environment, descriptor: int, order: dict[str, Any]) -> int:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 
-from tests.faults.counting import count_tokens
-from tests.flows.endpoints import Tokens
+from tests.faults.counting import PER_MESSAGE, count_tokens
+from tests.flows.endpoints import Endpoint, Tokens, pieces
 
 SAID_BY_DEFAULT = "Twelve dogs ran."
 
@@ -40,16 +40,21 @@ class Wish:
     def text(self) -> str:
         return " ".join(f"word{number}" for number in range(self.words)) or SAID_BY_DEFAULT
 
-    @property
-    def tokens(self) -> Tokens:
-        return Tokens(input=self.input, output=count_tokens(self.text) if self.words else self.output)
+    def tokens(self, endpoint: Endpoint) -> Tokens:
+        """What the upstream reports."""
+        return Tokens(self.input, count_tokens(self.text, endpoint.name) if self.words else self.output)
 
-    def counted(self) -> Wish:
-        """The same with `input` as the oracle counts this prompt."""
+    def counted(self, endpoint: Endpoint) -> Wish:
+        """The same with `input` as the upstream counts this prompt."""
         counted = self
         for _ in range(3):  # the number is a part of what it counts
-            counted = replace(counted, input=count_tokens(counted.prompt))
+            counted = replace(counted, input=count_tokens(counted.prompt, endpoint.name) + PER_MESSAGE)
         return counted
+
+
+def said_in(words: int, parts: int, said_parts: int, endpoint: str) -> int:
+    """Tokens in so many of the parts that a text of so many words was sent in."""
+    return count_tokens("".join(pieces(Wish("", words=words).text, parts)[:said_parts]), endpoint)
 
 
 def parse_wish(prompt: str) -> Wish:
