@@ -14,12 +14,15 @@ import pytest
 
 OURS: Final = ("SECRET_KEY", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "EMAIL_URL", "HOST", "PORT")
 
+TESTS_OWN: Final = ("HYPEREAL_CORPUS_DIR",)
+"""What a developer tells the tests, not the product."""
+
 DATA_DIR: Final = tempfile.mkdtemp(prefix="hypereal-tests-")
 
 
 def _forget_the_developers_settings() -> None:
     for name in list(os.environ):
-        if name in OURS or name.startswith("HYPEREAL_"):
+        if name in OURS or (name.startswith("HYPEREAL_") and name not in TESTS_OWN):
             del os.environ[name]
     os.environ["HYPEREAL_DATA_DIR"] = DATA_DIR
 

@@ -121,7 +121,7 @@ def test_events_without_names_are_known_by_their_type() -> None:
     machine = relay()
     assert len(events_of(machine.feed(frames(*STREAM, "[DONE]")))) == 6
     assert machine.state.is_complete
-    assert machine.finish(BILLING).startswith(b"event: response.completed\n")
+    assert machine.finish(BILLING).startswith(b'data: {"type":"response.completed"')
 
 
 def test_events_without_a_type_are_known_by_their_name() -> None:

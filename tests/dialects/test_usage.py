@@ -82,7 +82,7 @@ CHAT = {
     ),
     "more cached than there is": (
         {"prompt_tokens": 7, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 163}},
-        TokenUsage(cache_read=7, output=1),
+        TokenUsage(cache_read=163, output=1),
     ),
     "read and written overlap": (
         {"prompt_tokens": 2_168, "completion_tokens": 1,

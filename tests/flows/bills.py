@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -32,6 +33,21 @@ def bill(
         exact += cache_write_5m * price(model_id, "cache_write")
     if cache_write_1h:
         exact += cache_write_1h * 2 * price(model_id, "input")
+    return Decimal(-(-exact.numerator // exact.denominator)) / 1_000_000
+
+
+def bill_of_buckets(model_id: str, usage: Mapping[str, int]) -> Decimal:
+    """The same from the buckets of a recording. A meter without a price costs what its parent does."""
+    usd = MODELS[model_id]["usd_per_million_tokens"]
+    written = "cache_write" if usd.get("cache_write") else "input"
+    per_token = {
+        "input_uncached": price(model_id, "input"),
+        "cache_read": price(model_id, "cache_read" if usd.get("cache_read") else "input"),
+        "cache_write_5m": price(model_id, written),
+        "cache_write_1h": price(model_id, "input") * (2 if usd.get("cache_write") else 1),
+        "output": price(model_id, "output"),
+    }
+    exact = sum((usage[bucket] * micro for bucket, micro in per_token.items()), Fraction())
     return Decimal(-(-exact.numerator // exact.denominator)) / 1_000_000
 
 

@@ -42,13 +42,15 @@ def inclusive_usage(
     *, prompt: int, output: int, cached: int, written: int, reasoning: int, image_input: int = 0, image_output: int = 0
 ) -> TokenUsage:
     """Canonical usage out of OpenAI-style counts, where cached and written tokens are parts of the prompt and reasoning
-    is a part of the output. Parts larger than their whole are cut to it: no bucket is ever negative."""
-    cache_read = min(cached, prompt)
-    cache_write = min(written, prompt - cache_read)
-    fresh = prompt - cache_read - cache_write
+    is a part of the output. Parts larger than their whole are cut to it: no bucket is ever negative.
+
+    More cached than there is of the prompt is believed: Grok on Azure reads text of its own from its cache, too.
+    """
+    cache_write = min(written, max(0, prompt - cached))
+    fresh = max(0, prompt - cached - cache_write)
     return TokenUsage(
         input=fresh,
-        cache_read=cache_read,
+        cache_read=cached,
         cache_write_5m=cache_write,
         output=output,
         reasoning=min(reasoning, output),

@@ -87,7 +87,7 @@ class ResponsesRelay(EventRelay):
         elif kind in _OPENING:
             return self._open(event, parsed)
         elif kind in TERMINAL:
-            self._withhold(event, parsed, kind)
+            self._withhold(event, parsed)
             return b""
         elif kind in FAILED or parsed.error:
             return self._fail_with(_error_of(parsed))
@@ -107,13 +107,13 @@ class ResponsesRelay(EventRelay):
             return event.frame
         return frame_of(event.name, render({**open_fields(event.data), "response": self._response}))
 
-    def _withhold(self, event: Event, parsed: _Event, kind: str) -> None:
+    def _withhold(self, event: Event, parsed: _Event) -> None:
         state = self.state
         self._response = self._named(parsed.response)
         if "usage" in self._response:
             state.usage = read_usage(decode(self._response["usage"]))
         self._terminal = open_fields(event.data)
-        self._name = event.name or kind.encode()
+        self._name = event.name
         state.is_withholding = state.is_complete = True
 
     def _named(self, raw: Raw) -> ReplyFields:
