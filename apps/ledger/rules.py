@@ -6,17 +6,15 @@ account that has no balance raises BadOperation.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from apps.core.errors import LimitFacts
-from apps.core.ids import new_id
-from apps.core.money import Credits
+from apps.ledger.books import ABSORPTION, CUSTOMER, REVENUE, balance_of, enter, window_of
+from apps.ledger.moves import move
 from apps.ledger.operations import (
     NO_LIMIT,
-    BadOperation,
     BalanceState,
     EntryState,
     Expire,
@@ -26,9 +24,6 @@ from apps.ledger.operations import (
     HoldRefused,
     HoldState,
     Move,
-    Moved,
-    MoveRefused,
-    NewEntry,
     NewHold,
     Operation,
     Outcome,
@@ -42,15 +37,6 @@ from apps.ledger.operations import (
     Writes,
 )
 from apps.ledger.refusals import refusal, refuse_stopped
-
-CUSTOMER: Final = "customer"
-HOUSE: Final = "house:"
-"""What the names of the house's own accounts begin with."""
-REVENUE: Final = "house:revenue"
-CASH: Final = "house:cash"
-PROMOTION: Final = "house:promotion"
-ABSORPTION: Final = "house:absorbed"
-ADJUSTMENT: Final = "house:adjustment"
 
 LIFETIME: Final = "lifetime"
 DAILY: Final = "daily"
@@ -123,7 +109,7 @@ def hold(state: State, writes: Writes, asked: Hold) -> Outcome:
         HeldWindow(guard.scope, guard.period, window_start(guard.period, state.now), guard.limit_micro)
         for guard in asked.guards
     ) + _unlimited_windows(state, asked)
-    rooms = [_window(state, asked.account_id, window) for window in windows]
+    rooms = [window_of(state, asked.account_id, window) for window in windows]
     usable = balance.balance_micro - balance.held_micro
     for window, room in zip(windows, rooms, strict=True):
         usable = min(usable, window.limit_micro - room.spent_micro - room.held_micro)
@@ -171,14 +157,14 @@ def settle(state: State, writes: Writes, asked: Settle) -> Settled:
     absorbed_before = state.entries.get((asked.request_id, "absorbed"))
     if done is not None or absorbed_before is not None:
         return _settled_before(done, absorbed_before)
-    balance = _balance(state, asked.account_id)
+    balance = balance_of(state, asked.account_id)
     known = state.holds.get(asked.request_id)
     # What is held is the call's, though the windows have been filled over its limit since: the limit was raised.
     own_micro = known.amount_micro if known is not None and known.is_open else 0
     windows = _end_hold(state, writes, asked)
     usable = balance.balance_micro - balance.held_micro
     for window in windows:
-        room = _window(state, asked.account_id, window)
+        room = window_of(state, asked.account_id, window)
         usable = min(usable, window.limit_micro - room.spent_micro - room.held_micro)
     charge = min(asked.charge_micro, max(own_micro, usable))
     absorbed = asked.charge_micro - charge
@@ -186,13 +172,13 @@ def settle(state: State, writes: Writes, asked: Settle) -> Settled:
     writes.records.append(asked.record)
     before = balance.balance_micro
     if charge:
-        _enter(state, writes, asked.account_id, asked.request_id, "charge", CUSTOMER, REVENUE, charge)
+        enter(state, writes, asked.account_id, asked.request_id, "charge", CUSTOMER, REVENUE, charge)
         for window in windows:
-            room = _window(state, asked.account_id, window)
+            room = window_of(state, asked.account_id, window)
             room.spent_micro += charge
             writes.windows.add((asked.account_id, window.scope, window.period, window.starts_at))
     if absorbed:
-        _enter(
+        enter(
             state,
             writes,
             asked.account_id,
@@ -228,80 +214,6 @@ def release(state: State, writes: Writes, asked: Release | Expire) -> Released:
     return Released(was_open)
 
 
-def move(state: State, writes: Writes, asked: Move) -> Moved | MoveRefused:
-    """Add one entry that no hold announced. What takes from the customer may take no more than is available."""
-    done = state.entries.get((asked.operation_id, asked.kind))
-    if done is not None:
-        return Moved(
-            done.id,
-            done.balance_before_micro,
-            done.balance_after_micro,
-            is_repeated=True,
-            amount_micro=done.amount_micro,
-        )
-    balance = _balance(state, asked.account_id)
-    available = balance.balance_micro - balance.held_micro
-    if asked.debit == CUSTOMER and asked.amount_micro > available:
-        return MoveRefused(
-            f"{Credits(asked.amount_micro)} credits are more than the {Credits(available)} that are available"
-        )
-    entry = _enter(
-        state,
-        writes,
-        asked.account_id,
-        asked.operation_id,
-        asked.kind,
-        asked.debit,
-        asked.credit,
-        asked.amount_micro,
-        reference=asked.reference,
-        reason=asked.reason,
-        actor=asked.actor,
-    )
-    return Moved(entry.id, entry.balance_before_micro, entry.balance_after_micro, amount_micro=entry.amount_micro)
-
-
-def _enter(
-    state: State,
-    writes: Writes,
-    account_id: uuid.UUID,
-    operation_id: uuid.UUID,
-    kind: str,
-    debit: str,
-    credit: str,
-    amount_micro: int,
-    *,
-    reference: str = "",
-    reason: str = "",
-    actor: str = "",
-) -> NewEntry:
-    balance = _balance(state, account_id)
-    before = balance.balance_micro
-    balance.balance_micro += (credit == CUSTOMER) * amount_micro - (debit == CUSTOMER) * amount_micro
-    balance.seq += 1
-    entry = NewEntry(
-        id=new_id(),
-        account_id=account_id,
-        seq=balance.seq,
-        operation_id=operation_id,
-        kind=kind,
-        debit=debit,
-        credit=credit,
-        amount_micro=amount_micro,
-        balance_before_micro=before,
-        balance_after_micro=balance.balance_micro,
-        reference=reference,
-        reason=reason,
-        actor=actor,
-        created_at=state.now,
-    )
-    # An operation may be told twice in one batch: the second finds the first here.
-    state.entries[operation_id, kind] = EntryState(entry.id, amount_micro, before, entry.balance_after_micro)
-    writes.entries.append(entry)
-    writes.balances.add(account_id)
-    return entry
-
-
 def _end_hold(state: State, writes: Writes, asked: Settle | Release | Expire) -> tuple[HeldWindow, ...]:
     """Take a hold off its account and windows; return the windows it counted in, also where it had expired."""
     known = state.holds.get(asked.request_id)
@@ -309,10 +221,10 @@ def _end_hold(state: State, writes: Writes, asked: Settle | Release | Expire) ->
         return asked.windows
     if known.is_open:
         if known.amount_micro:
-            _balance(state, asked.account_id).held_micro -= known.amount_micro
+            balance_of(state, asked.account_id).held_micro -= known.amount_micro
             writes.balances.add(asked.account_id)
             for window in known.windows:
-                _window(state, asked.account_id, window).held_micro -= known.amount_micro
+                window_of(state, asked.account_id, window).held_micro -= known.amount_micro
                 writes.windows.add((asked.account_id, window.scope, window.period, window.starts_at))
         if isinstance(asked, Expire):
             writes.expired_holds.append(asked.request_id)
@@ -320,21 +232,6 @@ def _end_hold(state: State, writes: Writes, asked: Settle | Release | Expire) ->
             writes.ended_holds.append(asked.request_id)
         state.holds[asked.request_id] = HoldState(known.amount_micro, False, known.windows)
     return known.windows
-
-
-def _balance(state: State, account_id: uuid.UUID) -> BalanceState:
-    found = state.balances.get(account_id)
-    if found is None:
-        raise BadOperation(f"there is no account {account_id}")
-    return found
-
-
-def _window(state: State, account_id: uuid.UUID, window: HeldWindow) -> WindowState:
-    key = (account_id, window.scope, window.period, window.starts_at)
-    found = state.windows.get(key)
-    if found is None:
-        found = state.windows[key] = WindowState()
-    return found
 
 
 def _refuse_hold(

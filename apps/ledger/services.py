@@ -10,7 +10,7 @@ from django.db import transaction
 from apps.accounts.mistakes import Mistake
 from apps.core.ids import new_id
 from apps.core.money import MAX_MICRO, Credits
-from apps.ledger import rules
+from apps.ledger import books
 from apps.ledger.models import Balance, Entry
 from apps.ledger.operations import Move, Moved, MoveRefused
 from apps.ledger.store import orm
@@ -69,7 +69,7 @@ def correct(*, account_id: uuid.UUID, amount: Credits, reason: str, actor: str) 
     return _move(account_id, "correction", amount, reference="", reason=reason, actor=actor)
 
 
-_HOUSE = {"top_up": rules.CASH, "grant": rules.PROMOTION, "correction": rules.ADJUSTMENT}
+_HOUSE = {"top_up": books.CASH, "grant": books.PROMOTION, "correction": books.ADJUSTMENT}
 
 
 def _move(account_id: uuid.UUID, kind: str, amount: Credits, *, reference: str, reason: str, actor: str) -> Movement:
@@ -88,7 +88,7 @@ def _move(account_id: uuid.UUID, kind: str, amount: Credits, *, reference: str, 
                 return _repeat(known, amount)
         if balance.balance_micro + amount.micro > MAX_MICRO:
             raise BadMovement(f"the balance would exceed {Credits(MAX_MICRO)} credits")
-        debit, credit = (_HOUSE[kind], rules.CUSTOMER) if amount.micro > 0 else (rules.CUSTOMER, _HOUSE[kind])
+        debit, credit = (_HOUSE[kind], books.CUSTOMER) if amount.micro > 0 else (books.CUSTOMER, _HOUSE[kind])
         operation = Move(
             operation_id=new_id(),
             account_id=account_id,

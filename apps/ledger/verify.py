@@ -18,8 +18,9 @@ from django.db.models.functions import Now
 from apps.accounts.models import Account
 from apps.core.ids import show_request_id
 from apps.core.money import Credits
+from apps.ledger.books import CUSTOMER, HOUSE
 from apps.ledger.models import Balance, BudgetWindow, Entry, Hold, ProcessLease
-from apps.ledger.rules import CUSTOMER, HOUSE, LIFETIME
+from apps.ledger.rules import LIFETIME
 from apps.ledger.store.orm import held_windows
 from apps.ledger.store.protocol import LEASE_LIFE_S
 from apps.usage.models import UsageRecord

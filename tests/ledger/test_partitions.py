@@ -13,10 +13,10 @@ from apps.core import clock
 from apps.core.ids import new_id, time_bound
 from apps.core.money import Credits
 from apps.ledger import services
+from apps.ledger.books import CASH, CUSTOMER
 from apps.ledger.models import Entry
 from apps.ledger.operations import Move
 from apps.ledger.partitions import make_partitions
-from apps.ledger.rules import CASH, CUSTOMER
 from apps.ledger.store import orm
 from apps.usage.models import UsageRecord
 from tests.ledger.contract import Payer

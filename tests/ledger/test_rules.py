@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from apps.core.ids import new_id
+from apps.ledger.books import CASH, CUSTOMER
 from apps.ledger.operations import (
     BalanceState,
     EntryState,
@@ -37,8 +38,6 @@ from apps.ledger.operations import (
     WindowState,
 )
 from apps.ledger.rules import (
-    CASH,
-    CUSTOMER,
     DAILY,
     EPOCH,
     HOURLY,

@@ -8,6 +8,7 @@ import uuid
 import pytest
 
 from apps.core.ids import new_id
+from apps.ledger.books import CASH, CUSTOMER, PROMOTION
 from apps.ledger.models import Entry
 from apps.ledger.models import Hold as HoldRow
 from apps.ledger.operations import (
@@ -21,7 +22,7 @@ from apps.ledger.operations import (
     Settled,
     Waiting,
 )
-from apps.ledger.rules import CASH, CUSTOMER, DAILY, PROMOTION
+from apps.ledger.rules import DAILY
 from apps.usage.models import UsageRecord
 from tests.ledger.contract import Door, Payer, entries, hold_state, logged, only, problems, purse, windows
 
