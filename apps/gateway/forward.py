@@ -10,6 +10,7 @@ from apps.core import clock
 from apps.dialects.passage import Passage
 from apps.dialects.protocol import ANTHROPIC_MESSAGES, UnsupportedField
 from apps.gateway.call import Call
+from apps.gateway.patience import Patience
 from apps.gateway.permit import Permit
 from apps.gateway.stores import Stores
 from apps.gateway.ways import Way, open_way
@@ -33,6 +34,8 @@ from apps.usage.record import Record, clean
 logger = logging.getLogger(__name__)
 
 MAX_ERROR_BYTES: Final = 1_048_576
+ERROR_BODY_S: Final = 5.0
+"""For the body of an error: past it the status has to do."""
 MAX_ATTEMPTS: Final = 3
 HANDED_ON: Final = {400: "invalid_request", 413: "body_too_large", 422: "invalid_request"}
 """The caller's own mistakes, as an upstream sees them."""
@@ -162,8 +165,9 @@ async def _refuse(reply: UpstreamReply, permit: Permit, way: Way) -> NoReturn:
     """
     status = reply.status
     try:
-        body = await reply.read(MAX_ERROR_BYTES)
-    except TransportError:
+        with Patience(ERROR_BODY_S):
+            body = await reply.read(MAX_ERROR_BYTES)
+    except (TransportError, TimeoutError):
         body = b""
     finally:
         reply.close()
@@ -187,6 +191,27 @@ async def _refuse(reply: UpstreamReply, permit: Permit, way: Way) -> NoReturn:
             is_failure=status != RATE_LIMITED,
         )
     raise _Retryable(UpstreamFailed("upstream_error", "The upstream failed to serve this call."))
+
+
+async def read_whole(forwarded: Forwarded, limit: int) -> bytes:
+    """A plain reply's body, within the route's deadlines: for silence, and for all of it.
+
+    Raises: TransportError.
+    """
+    route, parts, size = forwarded.route, [], 0
+    if int(forwarded.reply.headers.get("content-length", "0")) > limit:
+        raise UpstreamTooLarge("the upstream's reply is too large")
+    try:
+        with Patience(route.total_timeout_s), Patience(route.idle_timeout_s) as silence:
+            async for part in forwarded.reply.chunks():
+                silence.renew()
+                size += len(part)
+                if size > limit:
+                    raise UpstreamTooLarge("the upstream's reply is too large")
+                parts.append(part)
+    except TimeoutError:
+        raise UpstreamTimeout("the upstream's reply stopped") from None
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def read_retry_after(text: str | None) -> int:

@@ -24,7 +24,7 @@ class Patience:
         self._seconds = seconds
         self._is_over = False
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Patience:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
@@ -32,6 +32,11 @@ class Patience:
         self.ends_at = clock.monotonic() + self._seconds
         self._waits = _waits()
         self._waits.add(self)
+        return self
+
+    def renew(self) -> None:
+        """What was waited for is on its way: the time begins anew."""
+        self.ends_at = clock.monotonic() + self._seconds
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

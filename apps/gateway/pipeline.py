@@ -11,7 +11,7 @@ from apps.dialects.protocol import Dialect
 from apps.gateway import log, respond
 from apps.gateway.afford import afford
 from apps.gateway.call import Call, Receive, Send
-from apps.gateway.forward import Forwarded, forward, transport_failure
+from apps.gateway.forward import Forwarded, forward, read_whole, transport_failure
 from apps.gateway.guard import BodyRefused, check_length, read_body
 from apps.gateway.identify import identify, read_client
 from apps.gateway.metering import meter
@@ -129,7 +129,7 @@ async def reply_whole(running: Running, forwarded: Forwarded, send: Send, stores
     """Read a plain reply, settle it, and send it with its bill."""
     passage, route, permitted = forwarded.passage, forwarded.route, running.permit
     try:
-        body = await forwarded.reply.read(MAX_REPLY_BYTES)
+        body = await read_whole(forwarded, MAX_REPLY_BYTES)
         facts = passage.read_reply(body)
     except (TransportError, ValueError) as error:
         stores.governor.report(route.key, ok=False, began_at=forwarded.began_at)

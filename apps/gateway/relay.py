@@ -110,6 +110,7 @@ async def relay(running: Running, forwarded: Forwarded, receive: Receive, send: 
     sender = _Sender(running, forwarded, send, stores)
     log.note_reply(running.record, forwarded)
     gone = asyncio.ensure_future(receive())
+    await asyncio.sleep(0)  # who left before the upstream answered is noticed now
     watch = Watch(idle_s=route.idle_timeout_s, total_s=route.total_timeout_s, ping=lambda: sender.ping(machine.ping()))
     try:
         failure = await _read(forwarded, machine, sender, gone, watch, stores)

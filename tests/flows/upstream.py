@@ -48,6 +48,8 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
     steps: Sequence[Step] = ()
     is_chunked: bool = False
+    pause_s: float = 0.0
+    """Before the head."""
     raw: bytes | None = None
     """In place of all that: these very bytes, and the end of the connection."""
 
@@ -165,6 +167,7 @@ async def _send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answ
         writer.write(answer.raw)
         await writer.drain()
         return False
+    await _wait(reader, answer.pause_s)
     headers = dict(answer.headers)
     if answer.is_chunked:
         headers["transfer-encoding"] = "chunked"
