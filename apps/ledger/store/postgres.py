@@ -19,7 +19,6 @@ from apps.ledger.operations import (
     Move,
     Operation,
     Outcome,
-    Settle,
     State,
     Writes,
 )
@@ -40,7 +39,7 @@ from apps.ledger.store.rows import (
     window_row,
 )
 from apps.ledger.store.statements import Statements
-from apps.ledger.store.wanted import forgotten_windows, may_repeat, missing_windows, wanted_windows
+from apps.ledger.store.wanted import forgotten_windows, may_repeat, missing_windows, possible_entries, wanted_windows
 from apps.usage.store import INSERT_RECORDS_POSTGRES
 
 LOCK_ACCOUNTS: Final = "lock_accounts"
@@ -81,6 +80,13 @@ STATEMENTS: Final = {
     ROLLBACK: "ROLLBACK",
 }
 
+AWAY: Final = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.ReadOnlySqlTransaction,
+    psycopg.errors.IdleInTransactionSessionTimeout,
+)
+"""No fault of the batch: the connection, the server, its disk, a deadlock, a standby that is not promoted yet."""
 CONNECT_TIMEOUT_S: Final = 3
 LOCK_TIMEOUT_MS: Final = 100
 """How long a batch waits for an account. Only the statement that locks is under this limit: it lifts it itself, since
@@ -138,7 +144,7 @@ class PostgresStore:
                 raise StoreUnavailable(str(error)) from error
 
     async def _ready(self) -> Statements:
-        if self._statements is None:
+        if self._statements is None or self._statements.is_lost:
             await self._connect()
         assert self._statements is not None
         return self._statements
@@ -188,7 +194,7 @@ class PostgresStore:
             _ask_write(statements, state, writes)
             statements.ask(COMMIT)
             await statements.answers()
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        except AWAY as error:
             # Whether it committed is unknown, and what the connection still holds too: begin anew with another.
             await self._disconnect()
             raise StoreUnavailable(str(error)) from error
@@ -285,11 +291,7 @@ def _ask(statements: Statements, operations: Sequence[Operation], *, lock: str, 
 
 
 def _ask_entries(statements: Statements, operations: Sequence[Operation]) -> None:
-    pairs = [
-        (operation.account_id, operation.operation_id if isinstance(operation, Move) else operation.request_id)
-        for operation in operations
-        if isinstance(operation, (Move, Settle))
-    ]
+    pairs = possible_entries(operations)
     statements.ask(READ_ENTRIES, array(pair[0] for pair in pairs), array(pair[1] for pair in pairs))
 
 

@@ -19,6 +19,8 @@ from psycopg.pq.abc import PGconn, PGresult
 
 ANSWER_S: Final = 20.0
 """A server that is silent for this long within a round trip is given up. Longer than its own statement_timeout."""
+LOOK_S: Final = 0.2
+"""uvloop stops watching a connection that is reset, and tells nobody: within a round trip we look ourselves."""
 
 _GOOD: Final = frozenset({ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK})
 
@@ -36,9 +38,16 @@ class Statements:
         # watches a descriptor of our own for the same socket.
         self._descriptor = os.dup(self._pgconn.socket)
         self._ready: asyncio.Future[None] | None = None
+        self._gives_up_at = 0.0
+        self._look: asyncio.TimerHandle | None = None
         self._pgconn.nonblocking = 1
         self._pgconn.enter_pipeline_mode()
         self._loop.add_reader(self._descriptor, self._wake)
+
+    @property
+    def is_lost(self) -> bool:
+        """The server ended the connection between two round trips; or it was closed."""
+        return self._descriptor < 0
 
     async def prepare(self, statements: Mapping[str, str]) -> None:
         """Prepare `name: SQL with $1 …`. Raises: psycopg.Error."""
@@ -51,6 +60,8 @@ class Statements:
 
         Raises: psycopg.OperationalError, where the connection is broken.
         """
+        if self.is_lost:
+            raise psycopg.OperationalError("the connection is lost")
         self._pgconn.send_query_prepared(name.encode(), [value.encode() for value in parameters])
 
     async def answers(self) -> list[bytes | None]:
@@ -61,7 +72,8 @@ class Statements:
         """
         self._pgconn.pipeline_sync()
         results: list[PGresult] = []
-        deadline = self._loop.call_later(ANSWER_S, self._give_up)
+        self._gives_up_at = self._loop.time() + ANSWER_S
+        self._look = self._loop.call_later(LOOK_S, self._look_for_oneself)
         try:
             while self._pgconn.flush():
                 await self._until_writable()
@@ -69,7 +81,8 @@ class Statements:
                 await self._until_ready()
                 self._pgconn.consume_input()
         finally:
-            deadline.cancel()
+            self._look.cancel()
+            self._ready = None
         failed = next((result for result in results if result.status not in _GOOD), None)
         if failed is not None:
             raise error_from_result(failed, encoding="utf-8")
@@ -114,9 +127,23 @@ class Statements:
         self._pgconn.consume_input()
 
     def _wake(self) -> None:
-        if self._ready is not None and not self._ready.done():
+        if self._ready is None:
+            self._read_unasked()
+        elif not self._ready.done():
             self._ready.set_result(None)
 
-    def _give_up(self) -> None:
-        if self._ready is not None and not self._ready.done():
+    def _look_for_oneself(self) -> None:
+        self._look = self._loop.call_later(LOOK_S, self._look_for_oneself)
+        if self._ready is None or self._ready.done():
+            return
+        if self._loop.time() >= self._gives_up_at:
             self._ready.set_exception(psycopg.OperationalError("the server does not answer"))
+        else:
+            self._ready.set_result(None)
+
+    def _read_unasked(self) -> None:
+        """Between round trips a server sends next to nothing but its end. Unread, it would wake the loop for ever."""
+        try:
+            self._pgconn.consume_input()
+        except psycopg.OperationalError:
+            self.close()
