@@ -18,6 +18,8 @@ SECRET_NAMES: Final = ("SECRET_KEY", "HYPEREAL_KEY_PEPPER", "HYPEREAL_ENCRYPTION
 SECRETS_FILE: Final = "secrets.json"
 ENVIRONMENTS: Final = ("local", "production")
 SIGNUP_MODES: Final = ("closed", "invite", "open")
+JOURNAL_MODES: Final = ("on", "off")
+JOURNAL_DIR: Final = "journal"
 
 
 class BadEnvironment(Exception):
@@ -30,6 +32,8 @@ class Environment:
 
     name: str
     data_dir: Path
+    has_journal: bool
+    """The data directory outlives the process: settlements that the store cannot take may wait there."""
     database_url: str
     redis_url: str
     workers: int
@@ -50,6 +54,10 @@ class Environment:
     def is_embedded(self) -> bool:
         """One process on SQLite and in-process capacity."""
         return not self.database_url
+
+    @property
+    def journal_dir(self) -> Path | None:
+        return self.data_dir / JOURNAL_DIR if self.has_journal else None
 
     @property
     def is_production(self) -> bool:
@@ -95,6 +103,7 @@ def read(environ: Mapping[str, str], *, root: Path) -> Environment:
     return Environment(
         name=name,
         data_dir=data_dir,
+        has_journal=_choice(environ, "HYPEREAL_JOURNAL", JOURNAL_MODES, "on") == "on",
         database_url=database_url,
         redis_url=redis_url,
         workers=workers,

@@ -86,6 +86,8 @@ if ENVIRONMENT.is_embedded:
 else:
     DATABASES = {"default": dj_database_url.parse(ENVIRONMENT.database_url, conn_max_age=60, conn_health_checks=True)}
 
+LEDGER_JOURNAL_DIR = ENVIRONMENT.journal_dir
+
 CHANNEL_LAYERS: dict[str, Any] = {
     "default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}
     if ENVIRONMENT.is_embedded

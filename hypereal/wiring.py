@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import socket
+from collections.abc import Iterable
 
 from django.conf import settings
 from django.db import close_old_connections, connection, connections
@@ -18,6 +19,7 @@ from apps.gateway.stores import POLL_S, Stores
 from apps.governor.store.memory import MemoryGovernor
 from apps.keys.cache import KeyCache
 from apps.ledger.committer import Committer
+from apps.ledger.journal.journal import Journal
 from apps.ledger.store.postgres import PostgresStore
 from apps.ledger.store.protocol import LedgerStore
 from apps.ledger.store.sqlite import SqliteStore
@@ -40,6 +42,7 @@ class Wiring:
         self._environment = environment
         self._poll: asyncio.Task[None] | None = None
         self._scheduler = Scheduler()
+        process_id, journal_dir = new_id(), environment.journal_dir
         self.stores = Stores(
             keys=KeyCache(),
             accounts=AccountCache(),
@@ -47,7 +50,10 @@ class Wiring:
             routes=RouteCache(),
             governor=MemoryGovernor(),
             ledger=Committer(
-                _ledger_store(environment), process_id=new_id(), name=f"{socket.gethostname()}:{os.getpid()}"
+                _ledger_store(environment),
+                process_id=process_id,
+                name=f"{socket.gethostname()}:{os.getpid()}",
+                journal=None if journal_dir is None else Journal(journal_dir, process_id),
             ),
             transport=SwitchTransport(simulator=SimulatorTransport(Simulator()), http=HttpTransport()),
             key_pepper=environment.key_pepper,
@@ -58,23 +64,34 @@ class Wiring:
     def _why_not_ready(self) -> str | None:
         return None if self.stores.ledger.is_ready else "the ledger's store is away"
 
+    def _ledger_figures(self) -> Iterable[health.Metric]:
+        yield health.Metric(
+            "hypereal_ledger_journal_pending",
+            "gauge",
+            "Settlements on disk that the store does not have yet.",
+            [health.Sample(self.stores.ledger.journalled)],
+        )
+
     async def start(self) -> None:
-        """Open pools, load snapshots, start the committer. Raises: StoreUnavailable."""
+        """Open pools, load snapshots, start the committer. Raises: StoreUnavailable, JournalFailed."""
         await self.stores.transport.open()
         await self.stores.look()
         await self.stores.ledger.start()
         if self._environment.is_embedded:
-            # The server's lock on the data directory proves that every other process is gone.
+            # The server's lock on the data directory proves that every other process is gone. What it left in its
+            # journal is settled by now, by holds that were still open.
             await asyncio.to_thread(_sweep_embedded, self.stores.ledger)
             self._scheduler.start()
         self._poll = asyncio.create_task(self._poll_forever(), name="snapshots")
         health.watch("ledger", self._why_not_ready)
+        health.publish("ledger", self._ledger_figures)
         # Everything made so far lives as long as the process: the collector need not look at it again.
         gc.collect()
         gc.freeze()
 
     async def stop(self) -> None:
-        """Commit what is queued, close what is open."""
+        """Let calls that were cancelled end, commit what is queued, close what is open."""
+        await self.stores.until_quiet()
         if self._poll is not None:
             self._poll.cancel()
             await asyncio.gather(self._poll, return_exceptions=True)

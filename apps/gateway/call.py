@@ -41,6 +41,8 @@ class Call:
     started: float
     """Monotonic: when the request's last byte was in."""
     body_is_read: bool = False
+    is_answered: bool = False
+    """The head of a reply went out: from then on it cannot become another."""
 
     def header(self, name: bytes) -> str:
         """A header's text, empty where there is none."""

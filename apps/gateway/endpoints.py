@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Final
 
@@ -13,6 +14,7 @@ from apps.gateway.call import Call, Message, NotFound, Receive, Scope, Send, rea
 from apps.gateway.guard import CallerLeft, throw_away_body
 from apps.gateway.identify import identify, read_client
 from apps.gateway.pipeline import serve
+from apps.gateway.running import STOPPED
 from apps.gateway.stores import Stores
 from apps.governor.store.protocol import CallerGone
 from apps.keys.rules import check_key
@@ -59,6 +61,11 @@ async def gateway(scope: Scope, receive: Receive, send: Send, stores: Stores) ->
         await _refuse(call, error, receive, send)
     except (CallerLeft, CallerGone):
         return
+    except asyncio.CancelledError:
+        # Nothing but a server whose time to stop is over cancels a call. Was it billed by then? The usage log tells.
+        if call.is_answered:
+            raise
+        await _refuse(call, GatewayError("internal_error", STOPPED), receive, send)
     except Exception:
         logger.exception("%s failed", call.request_name)
         failure = GatewayError("internal_error", "The gateway failed. This was logged; the call was not charged.")

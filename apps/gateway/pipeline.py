@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Final
 
@@ -17,7 +18,7 @@ from apps.gateway.identify import identify, read_client
 from apps.gateway.metering import meter
 from apps.gateway.permit import Permit, ask_capacity, permit
 from apps.gateway.relay import relay
-from apps.gateway.running import Running, release, reply_headers, settle
+from apps.gateway.running import STOPPED, Running, release, reply_headers, settle
 from apps.gateway.stores import Stores
 from apps.governor.store.protocol import Admission
 from apps.keys.rules import KeySnapshot
@@ -37,6 +38,14 @@ async def serve(call: Call, dialect: Dialect, receive: Receive, send: Send, stor
 
     Raises: GatewayError before anything was sent; CallerLeft, CallerGone where nobody is left to be told.
     """
+    stores.calls += 1
+    try:
+        await _serve(call, dialect, receive, send, stores)
+    finally:
+        stores.calls -= 1
+
+
+async def _serve(call: Call, dialect: Dialect, receive: Receive, send: Send, stores: Stores) -> None:
     key = await identify(call, stores)
     record: Record | None = None
     try:
@@ -120,8 +129,11 @@ async def answer(running: Running, receive: Receive, send: Send, stores: Stores)
     except GatewayError as error:
         release(running, error, stores)
         raise
+    except asyncio.CancelledError:
+        release(running, GatewayError("internal_error", STOPPED), stores)
+        raise
     except BaseException:
-        release(running, GatewayError("internal_error", "The gateway was stopped or failed."), stores)
+        release(running, GatewayError("internal_error", "The gateway failed."), stores)
         raise
 
 
@@ -150,6 +162,7 @@ async def reply_whole(running: Running, forwarded: Forwarded, send: Send, stores
         model_id=None if route.exposes_model else model_id,
         hypereal=respond.hypereal_block(model_id, receipt, is_estimated=is_estimated),
     )
+    running.call.is_answered = True
     await respond.send_reply(
         send, status=200, head=[respond.JSON, *reply_headers(running, forwarded, stores)], body=rendered
     )

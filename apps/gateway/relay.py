@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from typing import Final
 
 from apps.core import clock
@@ -19,85 +18,19 @@ from apps.gateway import log, respond
 from apps.gateway.call import Message, Receive, Send
 from apps.gateway.forward import Forwarded, transport_failure
 from apps.gateway.metering import meter
-from apps.gateway.running import Running, release, reply_headers, settle
+from apps.gateway.running import STOPPED, Running, release, reply_headers, settle
 from apps.gateway.stores import Stores
+from apps.gateway.watch import Watch
 from apps.ledger.committer import LedgerUnavailable
+from apps.ledger.operations import Pending, Settled
 from apps.upstreams.rules import UpstreamFailed
 from apps.upstreams.transport.protocol import TransportError
 
 logger = logging.getLogger(__name__)
 
-DRAIN_S: Final = 5.0
 DRAIN_BYTES: Final = 262_144
 MAX_DRAINS: Final = 32
-"""Bounds within which a stream is read on after its caller left (SPEC 2.3)."""
-PING_S: Final = 15.0
-"""A caller that hears nothing for this long gets a keep-alive: agents warn their people after 20 s of silence."""
-TICK_S: Final = 1.0
-
-
-class Watch:
-    """The deadlines of one stream. Past one, the relay's task is cancelled and `reason` says why."""
-
-    def __init__(self, *, idle_s: float, total_s: float, ping: Callable[[], None]) -> None:
-        self.reason = ""
-        self._ping = ping
-        self._task = asyncio.current_task()
-        self._loop = asyncio.get_running_loop()
-        self._idle_s = idle_s
-        self._ends_at = clock.monotonic() + total_s
-        self._since = clock.monotonic()
-        self._heard_at = self._since
-        """When the caller last heard of us."""
-        self._is_sending = False
-        self._drain_ends_at: float | None = None
-        self.waited_for_caller_s = 0.0
-        """How long the relay stood still because the caller did not read."""
-        self._timer = self._loop.call_later(TICK_S, self._tick)
-
-    def read(self) -> None:
-        """The upstream sent something, or the caller took something: now it is the upstream's turn."""
-        now = clock.monotonic()
-        if self._is_sending:
-            self.waited_for_caller_s += now - self._since
-            self._is_sending = False
-            self._heard_at = now
-        self._since = now
-
-    def sending(self) -> None:
-        """Now it is the caller's turn to take what we send."""
-        self._since = clock.monotonic()
-        self._is_sending = True
-
-    def drain(self) -> None:
-        """The caller left: the upstream has a few seconds more."""
-        if self._drain_ends_at is None:
-            self._drain_ends_at = clock.monotonic() + DRAIN_S
-
-    def stop(self) -> None:
-        self._timer.cancel()
-
-    def _tick(self) -> None:
-        self._timer = self._loop.call_later(TICK_S, self._tick)
-        now = clock.monotonic()
-        if self._drain_ends_at is not None:
-            if now >= self._drain_ends_at:
-                self._end("drained")
-        elif self._is_sending and now - self._since > respond.READER_STUCK_S:
-            self._end("stuck")
-        elif not self._is_sending and now - self._since > self._idle_s:
-            self._end("idle")
-        elif now > self._ends_at:
-            self._end("total")
-        elif not self._is_sending and now - self._heard_at >= PING_S:
-            self._heard_at = now
-            self._ping()
-
-    def _end(self, reason: str) -> None:
-        if not self.reason and self._task is not None:
-            self.reason = reason
-            self._timer.cancel()
-            self._task.cancel()
+"""Bounds within which a stream is read on after its caller left, beside DRAIN_S (SPEC 2.3)."""
 
 
 async def relay(running: Running, forwarded: Forwarded, receive: Receive, send: Send, stores: Stores) -> int:
@@ -112,26 +45,28 @@ async def relay(running: Running, forwarded: Forwarded, receive: Receive, send: 
     gone = asyncio.ensure_future(receive())
     await asyncio.sleep(0)  # who left before the upstream answered is noticed now
     watch = Watch(idle_s=route.idle_timeout_s, total_s=route.total_timeout_s, ping=lambda: sender.ping(machine.ping()))
+    receipt: Settled | Pending | None = None
     try:
         failure = await _read(forwarded, machine, sender, gone, watch, stores)
+        is_abandoned = gone.done() or watch.reason in {"drained", "stuck"}
+        watch.rest(pings=not is_abandoned)
+        seconds = clock.monotonic() - running.call.started - watch.waited_for_caller_s
+        running.record.latency_ms = log.milliseconds(seconds)
+        stores.governor.report(route.key, ok=not isinstance(failure, UpstreamFailed), began_at=forwarded.began_at)
+        if failure is None:
+            usage, is_estimated = await _usage(running, machine.state, stores)
+            machine.state.usage = usage
+            status = "abandoned" if is_abandoned else "succeeded"
+            receipt = await settle(running, usage, status=status, is_estimated=is_estimated, stores=stores)
+    except LedgerUnavailable as error:
+        failure = error
     finally:
         watch.stop()
         sender.hush()
-        is_gone = gone.done()
         gone.cancel()
-    seconds = clock.monotonic() - running.call.started - watch.waited_for_caller_s
-    running.record.latency_ms = log.milliseconds(seconds)
-    is_abandoned = is_gone or watch.reason in {"drained", "stuck"}
-    stores.governor.report(route.key, ok=failure is None, began_at=forwarded.began_at)
     if failure is not None:
         return await _fail(running, machine, sender, failure, stores)
-    usage, is_estimated = await _usage(running, machine.state, stores)
-    machine.state.usage = usage
-    status = "abandoned" if is_abandoned else "succeeded"
-    try:
-        receipt = await settle(running, usage, status=status, is_estimated=is_estimated, stores=stores)
-    except LedgerUnavailable as error:
-        return await _fail(running, machine, sender, error, stores)
+    assert receipt is not None
     block = respond.hypereal_block(permit.model.model_id, receipt, is_estimated=is_estimated)
     if not is_abandoned:
         await sender.end(machine.finish(block))
@@ -170,7 +105,7 @@ class _Sender:
             self._pinging.cancel()
 
     async def _begin(self) -> None:
-        self.has_begun = True
+        self.has_begun = self._running.call.is_answered = True
         record = self._running.record
         record.first_byte_ms = log.milliseconds(clock.monotonic() - self._running.call.started)
         head = [
@@ -255,14 +190,15 @@ async def _pass_on(data: bytes, sender: _Sender, watch: Watch) -> None:
 
 
 def _deadline(watch: Watch, *, has_begun: bool) -> GatewayError | None:
-    """The relay was cancelled: by its watch, which says why, or by a server that stops.
+    """The relay was cancelled: by its watch, which says why, or by a server whose time to stop is over.
 
     Our own total deadline, after the caller got a part of the answer, is no failure: the answer ends there, billed.
     """
     task = asyncio.current_task()
-    if not watch.reason or task is None:
-        raise asyncio.CancelledError
+    assert task is not None
     task.uncancel()
+    if not watch.reason:
+        return GatewayError("internal_error", STOPPED)
     if watch.reason == "idle" or (watch.reason == "total" and not has_begun):
         return UpstreamFailed("upstream_timeout", "The upstream did not answer in time.")
     return None

@@ -12,7 +12,7 @@ from apps.gateway.call import Call, Message, Send
 from apps.gateway.guard import CallerLeft
 from apps.gateway.patience import Patience
 from apps.governor.store.protocol import Admission, Governor
-from apps.ledger.operations import Settled
+from apps.ledger.operations import Pending, Settled
 
 Header = tuple[bytes, bytes]
 
@@ -49,16 +49,26 @@ def request_headers(call: Call) -> list[Header]:
     return [(headers.X_REQUEST_ID, name), (headers.REQUEST_ID, name)]
 
 
-def hypereal_block(model_id: str, receipt: Settled, *, is_estimated: bool) -> bytes:
-    """The `hypereal` object: what the call cost, and the balance before and after that entry."""
+def hypereal_block(model_id: str, receipt: Settled | Pending, *, is_estimated: bool) -> bytes:
+    """The `hypereal` object: what the call cost, and the balance before and after that entry.
+
+    Of a settlement that is pending nobody knows yet what the balance will be before it: both are null.
+    """
     marks = b',"estimated":true' if is_estimated else b""
-    if receipt.absorbed_micro:
-        marks += b',"absorbed":%s' % json_amount(receipt.absorbed_micro).encode()
+    before = after = b"null"
+    if isinstance(receipt, Pending):
+        marks += b',"settlement":"pending"'
+    else:
+        before, after = (
+            json_amount(micro).encode() for micro in (receipt.balance_before_micro, receipt.balance_after_micro)
+        )
+        if receipt.absorbed_micro:
+            marks += b',"absorbed":%s' % json_amount(receipt.absorbed_micro).encode()
     return b'{"billing":{"model":"%s","credits_charged":%s,"balance_before":%s,"balance_after":%s%s}}' % (
         model_id.encode(),
         json_amount(receipt.charge_micro).encode(),
-        json_amount(receipt.balance_before_micro).encode(),
-        json_amount(receipt.balance_after_micro).encode(),
+        before,
+        after,
         marks,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from apps.catalog.pricing import quote
 from apps.core import clock, headers
@@ -15,8 +16,10 @@ from apps.gateway.permit import Permit
 from apps.gateway.stores import Stores
 from apps.governor.store.protocol import Admission
 from apps.ledger.committer import LedgerUnavailable
-from apps.ledger.operations import Granted, Release, Settle, Settled
+from apps.ledger.operations import Granted, Pending, Release, Settle, Settled
 from apps.usage.record import Record
+
+STOPPED: Final = "The gateway was stopped before this call ended. Try again."
 
 
 @dataclass(slots=True)
@@ -34,8 +37,10 @@ class Running:
     """The settlement is under way or done: whatever happens to the call from here on, it is billed."""
 
 
-async def settle(running: Running, usage: TokenUsage, *, status: str, is_estimated: bool, stores: Stores) -> Settled:
-    """Charge a call for what it used; durable when this returns. Raises: LedgerUnavailable."""
+async def settle(
+    running: Running, usage: TokenUsage, *, status: str, is_estimated: bool, stores: Stores
+) -> Settled | Pending:
+    """Charge a call for what it used; durable when this returns. Raises: LedgerUnavailable, and then nothing is."""
     record = running.record
     record.status = status
     record.http_status = 200

@@ -21,6 +21,8 @@ from apps.upstreams.cache import RouteCache
 from apps.upstreams.transport.protocol import Transport
 
 POLL_S: Final = 0.5
+QUIET_S: Final = 2.0
+QUIET_LOOK_S: Final = 0.02
 LOOK_AGAIN_S: Final = 0.1
 """An unknown key makes us look at the database at most this often, however many strangers knock."""
 
@@ -43,6 +45,8 @@ class Stores:
     draws: random.Random = field(default_factory=random.Random)
     refusals: RefusalLog = field(default_factory=RefusalLog)
     counter: Counter = field(default_factory=Counter)
+    calls: int = 0
+    """Calls under way."""
     draining: int = 0
     """Streams that are read on after their caller left."""
     _thread: ThreadPoolExecutor = field(
@@ -78,6 +82,13 @@ class Stores:
         await asyncio.sleep(self._looked_at + LOOK_AGAIN_S - clock.monotonic())
         self._next_look = None
         await self.look()
+
+    async def until_quiet(self) -> None:
+        """Return when no call is under way any more, after QUIET_S at the latest."""
+        for _ in range(int(QUIET_S / QUIET_LOOK_S)):
+            if not self.calls:
+                return
+            await asyncio.sleep(QUIET_LOOK_S)
 
     def close(self) -> None:
         self._thread.submit(self.after_last_look)

@@ -1,7 +1,8 @@
 """One queue, one connection, one batch at a time; and a second of the kind for accounts that somebody else has locked.
 
-While the store is away each operation is repeated for as long as it is worth waiting for; what gives a hold back is
-repeated until the store has it, or nobody could spend the money until this process ends.
+While the store is away each operation is repeated for as long as it is worth waiting for. What is owed is repeated
+until the store has it: what gives a hold back, or nobody could spend the money until this process ends, and settlements
+that are in the journal.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import logging
 import uuid
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from apps.core import clock
 from apps.core.errors import GatewayError
-from apps.ledger.operations import BadOperation, Busy, Hold, Operation, Outcome, Release
+from apps.ledger.journal.file import JournalFile
+from apps.ledger.operations import BadOperation, Busy, Hold, Operation, Outcome, Pending, Settle
 from apps.ledger.store.protocol import LedgerStore, StoreUnavailable
 
 logger = logging.getLogger(__name__)
@@ -40,13 +42,17 @@ class Job:
     """An operation on its way into the store, and who waits for what comes of it."""
 
     operation: Operation
-    outcome: asyncio.Future[Outcome]
+    outcome: asyncio.Future[Outcome | Pending]
     queued_at: float
     is_owed: bool = False
-    """Gives a hold back that was granted, or may have been: never given up."""
+    """Never given up: it gives a hold back that was granted, or may have been; or it is in the journal."""
     is_repeat: bool = False
     was_answered: bool = False
     """The store said that the hold has to wait: from then on it is other holds, not the store, that it waits for."""
+    is_late: bool = False
+    """A settlement that waited long enough: its caller is about to be told what to rely on."""
+    journal: JournalFile | None = None
+    """Where it is on disk."""
 
     @property
     def account_id(self) -> uuid.UUID:
@@ -54,13 +60,13 @@ class Job:
 
 
 class Lane:
-    """Commits what is queued, in order. `finish` is told each outcome; `resubmit` takes what replaces a bad release."""
+    """Commits what is queued, in order. `finish` is told each outcome, `fail` what the store refuses to commit."""
 
     def __init__(
         self,
         store: LedgerStore,
         finish: Callable[[Job, Outcome], None],
-        resubmit: Callable[[Release], None],
+        fail: Callable[[Job, Exception], None],
         *,
         second: SecondLane | None = None,
     ) -> None:
@@ -69,9 +75,11 @@ class Lane:
         """Monotonic seconds; None while the store answers."""
         self._store = store
         self._finish = finish
-        self._resubmit = resubmit
+        self._fail = fail
         self._second = second
         self._queue: deque[Job] = deque()
+        self._batch: list[Job] = []
+        """On its way to the store."""
         self._busy: list[Job] = []
         """What this turn could not have, in order."""
         self._wake = asyncio.Event()
@@ -83,12 +91,28 @@ class Lane:
         self._task = asyncio.create_task(self._commit_forever(), name=name)
 
     async def stop(self) -> None:
-        """Commit what is queued. Takes SETTLE_PATIENCE_S where the store is away."""
+        """Return when everything is committed: where the store is away, only after `give_up`."""
         self._is_stopping = True
         self._wake.set()
         if self._task is not None:
-            task, self._task = self._task, None
-            await task
+            await asyncio.shield(self._task)
+
+    async def give_up(self) -> None:
+        """Stop now; those who still wait are told that the store is away."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        for job in self._jobs():
+            if not job.outcome.done():
+                job.outcome.set_exception(LedgerUnavailable())
+
+    def settlements(self) -> list[Job]:
+        """Those whose callers wait."""
+        return [job for job in self._jobs() if isinstance(job.operation, Settle) and not job.outcome.done()]
+
+    def _jobs(self) -> list[Job]:
+        # What the store did not take is back in the queue while its batch pauses; what is busy is of the batch.
+        return list({id(job): job for job in (*self._batch, *self._queue)}.values())
 
     def put(self, jobs: Iterable[Job]) -> None:
         self._queue.extend(jobs)
@@ -114,7 +138,9 @@ class Lane:
             self.is_open = False
 
     async def _turn(self) -> None:
-        await self._commit(self._take())
+        self._batch = self._take()
+        await self._commit(self._batch)
+        self._batch = []
         if self._busy:
             busy, self._busy = self._busy, []
             self._make_way(busy)
@@ -123,7 +149,7 @@ class Lane:
         return [self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH))]
 
     async def _commit(self, batch: list[Job]) -> None:
-        batch = [job for job in batch if not (isinstance(job.operation, Hold) and job.outcome.done())]
+        batch = [job for job in batch if not _is_moot(job)]
         if not batch:
             return
         try:
@@ -161,13 +187,7 @@ class Lane:
     async def _bisect(self, batch: list[Job], error: Exception) -> None:
         """One operation is bad: the others must not suffer for it."""
         if len(batch) == 1:
-            job = batch[0]
-            logger.error("operation %s failed: %s", type(job.operation).__name__, error)
-            if not job.outcome.done():
-                job.outcome.set_exception(LedgerUnavailable())
-            if isinstance(job.operation, Release) and job.operation.record is not None:
-                # A record that cannot be written must not keep the money.
-                self._resubmit(replace(job.operation, record=None))
+            self._fail(batch[0], error)
             return
         middle = len(batch) // 2
         for half in (batch[:middle], batch[middle:]):
@@ -191,11 +211,17 @@ class Lane:
         self._queue = deque(job for job in self._queue if self._is_worth_keeping(job))
 
     def _is_worth_keeping(self, job: Job) -> bool:
-        patience_s = HOLD_PATIENCE_S if isinstance(job.operation, Hold) else SETTLE_PATIENCE_S
-        is_late = clock.monotonic() - job.queued_at >= patience_s
-        if is_late and not job.outcome.done():
-            job.outcome.set_exception(LedgerUnavailable())
-        return not job.outcome.done() or (job.is_owed and not (is_late and self._is_stopping))
+        """How long a settlement waits is the committer's to say, also where the store never answers."""
+        if not isinstance(job.operation, Settle) and not job.outcome.done():
+            patience_s = HOLD_PATIENCE_S if isinstance(job.operation, Hold) else SETTLE_PATIENCE_S
+            if clock.monotonic() - job.queued_at >= patience_s:
+                job.outcome.set_exception(LedgerUnavailable())
+        return not job.outcome.done() or job.is_owed
+
+
+def _is_moot(job: Job) -> bool:
+    """Its caller was told that it failed, or left: it must not be committed any more."""
+    return isinstance(job.operation, (Hold, Settle)) and job.outcome.done() and not job.is_owed
 
 
 class SecondLane(Lane):
@@ -207,9 +233,9 @@ class SecondLane(Lane):
     """
 
     def __init__(
-        self, store: LedgerStore, finish: Callable[[Job, Outcome], None], resubmit: Callable[[Release], None]
+        self, store: LedgerStore, finish: Callable[[Job, Outcome], None], fail: Callable[[Job, Exception], None]
     ) -> None:
-        super().__init__(store, finish, resubmit)
+        super().__init__(store, finish, fail)
         self.accounts: set[uuid.UUID] = set()
         """Those that have operations here: whatever comes for them must come here, or it would overtake."""
         self._waits_for_one = True

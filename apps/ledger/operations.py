@@ -79,6 +79,8 @@ class Release:
     account_id: uuid.UUID
     record: Record | None
     windows: tuple[HeldWindow, ...] = ()
+    annuls: bool = False
+    """The call was told that it failed though its settlement may have been made: a charge is given back."""
 
 
 @dataclass(slots=True)
@@ -138,6 +140,14 @@ class Settled:
     balance_after_micro: int
     absorbed_micro: int = 0
     is_repeated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """In place of Settled: the store is away, and the settlement is on disk until it is back."""
+
+    charge_micro: int
+    """What will be charged; less only where that exceeds the hold, or the hold expires, and too little is usable."""
 
 
 @dataclass(frozen=True, slots=True)

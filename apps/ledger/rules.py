@@ -209,9 +209,30 @@ def release(state: State, writes: Writes, asked: Release | Expire) -> Released:
     known = state.holds.get(asked.request_id)
     was_open = known is not None and known.is_open
     _end_hold(state, writes, asked)
-    if isinstance(asked, Release) and asked.record is not None:
-        writes.records.append(asked.record)
+    if isinstance(asked, Release):
+        if asked.annuls:
+            _annul(state, writes, asked)
+        if asked.record is not None:
+            writes.records.append(asked.record)
     return Released(was_open)
+
+
+def _annul(state: State, writes: Writes, asked: Release) -> None:
+    """Give back what a failed call was charged all the same. Its budgets keep the charge, and so does its record."""
+    charge = state.entries.get((asked.request_id, "charge"))
+    if charge is None or (asked.request_id, "correction") in state.entries:
+        return
+    enter(
+        state,
+        writes,
+        asked.account_id,
+        asked.request_id,
+        "correction",
+        REVENUE,
+        CUSTOMER,
+        charge.amount_micro,
+        reason="the call ended as failed before its charge was known to be made",
+    )
 
 
 def _end_hold(state: State, writes: Writes, asked: Settle | Release | Expire) -> tuple[HeldWindow, ...]:

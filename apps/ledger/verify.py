@@ -11,6 +11,7 @@ from datetime import timedelta
 from itertools import groupby
 from operator import attrgetter
 
+from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Exists, F, OuterRef, Subquery, Sum
 from django.db.models.functions import Now
@@ -19,6 +20,7 @@ from apps.accounts.models import Account
 from apps.core.ids import show_request_id
 from apps.core.money import Credits
 from apps.ledger.books import CUSTOMER, HOUSE
+from apps.ledger.journal.survey import survey
 from apps.ledger.models import Balance, BudgetWindow, Entry, Hold, ProcessLease
 from apps.ledger.rules import LIFETIME
 from apps.ledger.store.orm import held_windows
@@ -39,6 +41,8 @@ class Report:
 
     accounts: int = 0
     entries: int = 0
+    journalled: int = 0
+    """Settlements that wait in the journals of this data directory: a live process makes its own in a moment."""
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -59,6 +63,7 @@ def verify_ledger() -> Report:
         _check_lifetimes(report)
         _check_chains(report)
         _check_records(report)
+    _check_journals(report)
     return report
 
 
@@ -195,3 +200,15 @@ def _check_records(report: Report) -> None:
     )
     for record in UsageRecord.objects.filter(~Exists(charge), charge_micro__gt=0).iterator(CHUNK):
         report.add(f"{show_request_id(record.request_id)}: its usage record tells of a charge that was never made")
+
+
+def _check_journals(report: Report) -> None:
+    """The journals that this machine sees: nothing may wait in one that no process keeps, nor be kept aside."""
+    if settings.LEDGER_JOURNAL_DIR is None:
+        return
+    found = survey(settings.LEDGER_JOURNAL_DIR, patience_s=SWEEP_GRACE.total_seconds())
+    report.journalled = found.pending
+    for path in found.orphaned:
+        report.add(f"{path}: settlements of a process that is gone wait to be replayed")
+    for path in found.aside:
+        report.add(f"{path}: settlements that could not be replayed")

@@ -75,6 +75,11 @@ class Cluster:
         self._run("pg_ctl", "stop", "-D", self._data, "-m", mode, "-w", "-t", str(PG_CTL_S))
         self.is_running = False
 
+    def set_and_restart(self, **settings: str) -> None:
+        self._settings |= settings
+        self.stop()
+        self.start()
+
     def create_database(self, name: str) -> str:
         """An empty database; its URL."""
         with psycopg.connect(self.url(), autocommit=True) as connection:

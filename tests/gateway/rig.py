@@ -29,7 +29,7 @@ from apps.gateway.ways import first_way
 from apps.governor.store.memory import MemoryGovernor
 from apps.governor.store.protocol import Admission, Ask
 from apps.keys.rules import KeySnapshot
-from apps.ledger.operations import Granted, Release, Settle, Settled
+from apps.ledger.operations import Granted, Pending, Release, Settle, Settled
 from apps.upstreams.rules import RouteSnapshot
 from apps.upstreams.transport.protocol import UpstreamCall
 from apps.usage.record import Record
@@ -129,13 +129,17 @@ class Ledger:
         self.settled: list[Settle] = []
         self.released: list[Release] = []
         self.failure: Exception | None = None
+        self.is_away = False
+        """Settlements go to a journal."""
         self.pause_s = 0.0
 
-    async def settle(self, asked: Settle) -> Settled:
+    async def settle(self, asked: Settle) -> Settled | Pending:
         await asyncio.sleep(self.pause_s)
         if self.failure is not None:
             raise self.failure
         self.settled.append(asked)
+        if self.is_away:
+            return Pending(asked.charge_micro)
         return Settled(asked.charge_micro, 10**9, 10**9 - asked.charge_micro)
 
     def record(self, asked: Release) -> None:

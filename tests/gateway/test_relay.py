@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from decimal import Decimal
 
 import pytest
 
 from apps.core import tokenizer
+from apps.core.errors import GatewayError
 from apps.dialects.openai_chat.stream import ChatRelay
-from apps.gateway import relay as module
-from apps.gateway import respond
+from apps.gateway import respond, watch
 from apps.gateway.guard import CallerLeft
 from apps.gateway.pipeline import answer
 from apps.gateway.relay import MAX_DRAINS, relay
@@ -24,9 +25,9 @@ WHOLE = [chunk("Twelve "), chunk("dogs"), chunk(finish=True), usage_chunk(100, 1
 @pytest.fixture
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Deadlines in hundredths of seconds."""
-    monkeypatch.setattr(module, "TICK_S", 0.01)
-    monkeypatch.setattr(module, "PING_S", 0.03)
-    monkeypatch.setattr(module, "DRAIN_S", 0.05)
+    monkeypatch.setattr(watch, "TICK_S", 0.01)
+    monkeypatch.setattr(watch, "PING_S", 0.03)
+    monkeypatch.setattr(watch, "DRAIN_S", 0.05)
     monkeypatch.setattr(respond, "READER_STUCK_S", 0.05)
 
 
@@ -181,7 +182,7 @@ async def test_a_call_that_is_stopped_while_it_is_billed_stays_billed(monkeypatc
     assert bench.ledger.released == []
 
 
-async def test_a_call_that_is_stopped_before_gives_its_hold_back(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stream_that_is_stopped_ends_with_an_error_event_and_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
     running = await bench.running()
 
@@ -192,7 +193,55 @@ async def test_a_call_that_is_stopped_before_gives_its_hold_back(monkeypatch: py
     task = asyncio.create_task(answer(running, bench.caller.receive, bench.caller.send, bench.stores))
     await asyncio.sleep(0.05)
     task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert len(bench.ledger.released) == 1
+    assert await task == 0
+    assert b'"internal_error"' in bench.caller.body
+    assert bench.caller.has_whole_reply
+    (released,) = bench.ledger.released
+    assert released.record is not None
+    assert (released.record.status, released.record.error_code) == ("failed", "internal_error")
     assert bench.ledger.settled == []
+
+
+async def test_a_stream_that_is_stopped_before_its_first_byte_is_a_plain_error() -> None:
+    bench = Bench()
+    task = asyncio.create_task(run(bench, 30.0))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(GatewayError) as stopped:
+        await task
+    assert (stopped.value.status, bench.caller.sent) == (500, [])
+
+
+@pytest.mark.usefixtures("hurry")
+async def test_a_caller_hears_of_us_while_its_bill_waits() -> None:
+    bench = Bench()
+    bench.ledger.pause_s = 0.15
+    await run(bench, *WHOLE)
+    comments = [part for part in bench.caller.sent[1:] if part["body"].startswith(b":")]
+    assert 2 <= len(comments) <= 5
+    assert bench.caller.sent[-1]["body"].endswith(DONE)
+    assert billing(bench.caller.body)["credits_charged"] * 1_000_000 == 120
+
+
+@pytest.mark.usefixtures("hurry")
+async def test_a_caller_that_left_gets_no_keep_alives_while_it_is_billed() -> None:
+    bench = Bench()
+    bench.ledger.pause_s = 0.15
+    bench.caller.left.set()
+    await run(bench, chunk("a"), 0.02, *WHOLE[1:])
+    assert not [part for part in bench.caller.sent[1:] if part["body"].startswith(b":")]
+    assert len(bench.ledger.settled) == 1
+
+
+async def test_a_bill_that_waits_for_the_store_is_shown_as_pending() -> None:
+    bench = Bench()
+    bench.ledger.is_away = True
+    assert await run(bench, *WHOLE) == 110
+    assert billing(bench.caller.body) == {
+        "model": "gpt-5-5",
+        "credits_charged": Decimal("0.00012"),
+        "balance_before": None,
+        "balance_after": None,
+        "settlement": "pending",
+    }
+    assert bench.ledger.released == []

@@ -30,6 +30,11 @@ def test_nothing_set_is_the_embedded_default(tmp_path: Path) -> None:
     assert (found.workers, found.host, found.port, found.signup) == (1, "127.0.0.1", 8000, "invite")
     assert found.public_url == "http://127.0.0.1:8000"
     assert found.data_dir == tmp_path / "var"
+    assert found.journal_dir == tmp_path / "var" / "journal"
+
+
+def test_a_data_directory_that_does_not_last_keeps_no_journal(tmp_path: Path) -> None:
+    assert read({"HYPEREAL_JOURNAL": "off"}, root=tmp_path).journal_dir is None
 
 
 def test_both_urls_are_the_production_shape(tmp_path: Path) -> None:
@@ -48,6 +53,7 @@ def test_both_urls_are_the_production_shape(tmp_path: Path) -> None:
         ({"PORT": "http"}, "PORT is 'http': use a number from 1 to 65535"),
         ({"PORT": "65536"}, "PORT is '65536': use a number from 1 to 65535"),
         ({"HYPEREAL_ENV": "staging"}, "HYPEREAL_ENV is 'staging': use one of local, production"),
+        ({"HYPEREAL_JOURNAL": "yes"}, "HYPEREAL_JOURNAL is 'yes': use one of on, off"),
         ({"HYPEREAL_SIGNUP": "yes"}, "HYPEREAL_SIGNUP is 'yes': use one of closed, invite, open"),
         ({"HYPEREAL_ENV": "production", "SECRET_KEY": "s"}, "needs HYPEREAL_KEY_PEPPER and HYPEREAL_ENCRYPTION_KEYS"),
         ({"HYPEREAL_ENCRYPTION_KEYS": "short"}, "HYPEREAL_ENCRYPTION_KEYS must be Fernet keys"),

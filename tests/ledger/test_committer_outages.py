@@ -32,6 +32,7 @@ async def committer(store: ScriptedStore, monkeypatch: pytest.MonkeyPatch) -> As
     monkeypatch.setattr(lane, "RETRY_PAUSE_S", 0.01)
     monkeypatch.setattr(lane, "HOLD_PATIENCE_S", HOLD_PATIENCE_S)
     monkeypatch.setattr(lane, "SETTLE_PATIENCE_S", SETTLE_PATIENCE_S)
+    monkeypatch.setattr(module, "STOP_PATIENCE_S", SETTLE_PATIENCE_S)
     started = Committer(store, process_id=PROCESS_ID, name="test")
     await started.start()
     yield started

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from apps.ledger.models import BudgetWindow
 from apps.ledger.models import Hold as HoldRow
-from apps.ledger.operations import Granted, Guard, Release, Released, Settled
+from apps.ledger.operations import Granted, Guard, Hold, Release, Released, Settled
 from apps.ledger.rules import DAILY, HOURLY, LIFETIME
 from apps.usage.models import UsageRecord
-from tests.ledger.contract import Door, Payer, antedate, entries, hold_state, logged, only, purse, windows
+from tests.ledger.contract import Door, Payer, antedate, entries, hold_state, logged, only, problems, purse, windows
 
 DAILY_500 = Guard("key:k", DAILY, 500, "key_budget_exhausted")
 
@@ -240,3 +241,37 @@ def test_a_hold_is_settled_against_the_limit_that_it_was_taken_under(door: Door,
     door.commit([alice.hold(50, guards=(lowered,))])
     assert only(Settled, door.commit([alice.settle(asked, 700)])) == Settled(700, 1_000, 300)
     assert windows(alice) == {("key:k", DAILY): (700, 50)}
+
+
+def annul(payer: Payer, hold: Hold) -> Release:
+    return replace(payer.release(hold), annuls=True)
+
+
+def test_a_charge_that_its_call_must_not_have_is_given_back_once(door: Door, alice: Payer) -> None:
+    asked = alice.hold(400, guards=(DAILY_500,))
+    door.commit([asked])
+    door.commit([alice.settle(asked, 123)])
+    for _ in range(2):
+        assert only(Released, door.commit([annul(alice, asked)])) == Released(was_open=False)
+    assert purse(alice) == (1_000, 0)
+    assert entries(alice)[1:] == [(2, "charge", 123, 1_000, 877), (3, "correction", 123, 877, 1_000)]
+    # Its budgets and its record keep what they say.
+    assert windows(alice) == {("key:k", DAILY): (123, 0)}
+    assert logged(asked)["charge_micro"] == 123
+    assert problems() == []
+
+
+def test_an_annulment_of_what_was_not_charged_is_a_release(door: Door, alice: Payer) -> None:
+    asked = alice.hold(400)
+    door.commit([asked])
+    assert only(Released, door.commit([annul(alice, asked)])) == Released(was_open=True)
+    assert (purse(alice), len(entries(alice))) == ((1_000, 0), 1)
+    assert logged(asked)["status"] == "failed"
+
+
+def test_a_settlement_and_its_annulment_in_one_batch_come_to_nothing(door: Door, alice: Payer) -> None:
+    asked = alice.hold(400)
+    door.commit([asked])
+    door.commit([alice.settle(asked, 123), annul(alice, asked)], is_repeat=True)
+    assert purse(alice) == (1_000, 0)
+    assert [entry[1:3] for entry in entries(alice)[1:]] == [("charge", 123), ("correction", 123)]

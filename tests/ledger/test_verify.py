@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import uuid
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db import connection, connections, transaction
+from pytest_django import Settings
 
 from apps.accounts.models import Account
 from apps.core.ids import new_id, show_request_id
 from apps.core.money import Credits
 from apps.ledger import services
+from apps.ledger.journal.file import JournalFile
 from apps.ledger.models import Balance, BudgetWindow, Entry, ProcessLease
 from apps.ledger.models import Hold as HoldRow
 from apps.ledger.operations import Guard, Hold
@@ -271,3 +276,22 @@ def test_a_proof_keeps_no_call_waiting(alice: Payer, settled: Hold, monkeypatch:
     with transaction.atomic():
         Balance.objects.select_for_update().get()
         assert verify_ledger().problems == []
+
+
+def test_settlements_that_nobody_will_make_are_a_problem(
+    running: Hold, alice: Payer, tmp_path: Path, settings: Settings
+) -> None:
+    settings.LEDGER_JOURNAL_DIR = tmp_path
+    with closing(JournalFile.create(tmp_path, new_id())) as alive:
+        alive.append([alice.settle(running, 100)])
+        dead = tmp_path / f"{new_id()}.journal"
+        dead.write_bytes(alive.path.read_bytes())
+        report = verify_ledger()
+        assert (report.journalled, report.problems) == (2, [])
+        for path in (dead, alive.path):
+            os.utime(path, (0, 0))
+        assert problems() == [f"{dead}: settlements of a process that is gone wait to be replayed"]
+        dead.rename(f"{dead}.aside")
+        assert problems() == [f"{dead}.aside: settlements that could not be replayed"]
+        settings.LEDGER_JOURNAL_DIR = None
+        assert problems() == []

@@ -26,7 +26,6 @@ from apps.ledger.operations import (
     Move,
     Operation,
     Outcome,
-    Settle,
     State,
     WindowState,
     Writes,
@@ -40,6 +39,7 @@ from apps.ledger.store.wanted import (
     may_repeat,
     missing_windows,
     open_window,
+    possible_entries,
     wanted_windows,
 )
 from apps.usage.record import COLUMNS, Record
@@ -240,11 +240,8 @@ def _hold_state(amount_micro: int, status: str, windows: str) -> HoldState:
 
 
 def _read_entries(connection: sqlite3.Connection, operations: Sequence[Operation], state: State) -> None:
-    for operation in operations:
-        if not isinstance(operation, (Move, Settle)):
-            continue
-        operation_id = operation.operation_id if isinstance(operation, Move) else operation.request_id
-        rows = connection.execute(READ_ENTRIES, (operation.account_id.hex, operation_id.hex))
+    for account_id, operation_id in possible_entries(operations):
+        rows = connection.execute(READ_ENTRIES, (account_id.hex, operation_id.hex))
         for kind, entry_id, amount_micro, before_micro, after_micro in rows:
             state.entries[operation_id, kind] = EntryState(uuid.UUID(entry_id), amount_micro, before_micro, after_micro)
 

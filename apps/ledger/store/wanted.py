@@ -16,6 +16,7 @@ from apps.ledger.operations import (
     HoldState,
     Move,
     Operation,
+    Release,
     Settle,
     State,
     WindowKey,
@@ -127,7 +128,19 @@ def forgotten_windows(state: State, operations: Sequence[Operation]) -> set[Wind
 def may_repeat(state: State, operations: Sequence[Operation]) -> bool:
     """A settlement without an open hold was perhaps made before, or its hold expired: look before charging."""
     return any(
-        isinstance(operation, Settle)
-        and ((known := state.holds.get(operation.request_id)) is None or not known.is_open)
+        (isinstance(operation, Release) and operation.annuls)
+        or (
+            isinstance(operation, Settle)
+            and ((known := state.holds.get(operation.request_id)) is None or not known.is_open)
+        )
         for operation in operations
     )
+
+
+def possible_entries(operations: Sequence[Operation]) -> list[tuple[uuid.UUID, uuid.UUID]]:
+    """`(account, operation)` of whatever may have moved money before."""
+    return [
+        (operation.account_id, operation.operation_id if isinstance(operation, Move) else operation.request_id)
+        for operation in operations
+        if isinstance(operation, (Move, Settle)) or (isinstance(operation, Release) and operation.annuls)
+    ]

@@ -15,6 +15,8 @@ class Command(OperatorCommand):
         report = verify_ledger()
         is_sound = not report.problems
         counts = f"{report.accounts} accounts, {report.entries} entries"
+        if report.journalled:
+            counts += f", {report.journalled} settlements wait in journals"
         return Output(
             data={
                 "ok": is_sound,
