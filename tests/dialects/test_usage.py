@@ -153,6 +153,29 @@ def test_responses(usage: Any, expected: TokenUsage | None) -> None:
     assert metered("responses", usage) == expected
 
 
+SEARCH = {"type": "web_search_call", "action": {"type": "search", "query": "x"}}
+OPEN = {"type": "web_search_call", "action": {"type": "open_page", "url": "x"}}
+COUNTED = {"input_tokens": 1, "output_tokens": 1}
+
+
+@pytest.mark.parametrize(
+    ("more", "requests"),
+    [
+        ({}, 0),
+        ({"output": [SEARCH, OPEN, {"type": "web_search_call"}, {"type": "message"}]}, 2),
+        ({"output": [SEARCH, SEARCH], "tool_usage": {"web_search": {"num_requests": 1}}}, 1),
+        ({"output": [SEARCH], "tool_usage": {"web_search": {"num_requests": 0}}}, 0),
+        ({"output": [SEARCH], "tool_usage": None}, 1),
+        ({"output": [{"type": "file_search_call"}, {"type": "code_interpreter_call"}, {"type": "x_search_call"}]}, 3),
+        ({"output": [{"type": "function_call"}, {"type": "mcp_call"}, {"type": "tool_search_call"}, 7]}, 0),
+        ({"usage": {**COUNTED, "num_server_side_tools_used": 6}, "output": [SEARCH]}, 6),
+    ],
+)
+def test_hosted_tools_of_responses_are_counted(more: dict[str, Any], requests: int) -> None:
+    usage = metered("responses", more.get("usage", COUNTED), **{k: v for k, v in more.items() if k != "usage"})
+    assert usage == TokenUsage(input=1, output=1, server_tool_requests=requests)
+
+
 @pytest.mark.parametrize(
     ("usage", "expected"),
     [

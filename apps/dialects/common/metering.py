@@ -39,7 +39,16 @@ def first_count(*counts: int | None) -> int | None:
 
 
 def inclusive_usage(
-    *, prompt: int, output: int, cached: int, written: int, reasoning: int, image_input: int = 0, image_output: int = 0
+    *,
+    prompt: int,
+    output: int,
+    cached: int,
+    written: int,
+    reasoning: int,
+    written_long: int = 0,
+    image_input: int = 0,
+    image_output: int = 0,
+    server_tool_requests: int = 0,
 ) -> TokenUsage:
     """Canonical usage out of OpenAI-style counts, where cached and written tokens are parts of the prompt and reasoning
     is a part of the output. Parts larger than their whole are cut to it: no bucket is ever negative.
@@ -51,11 +60,13 @@ def inclusive_usage(
     return TokenUsage(
         input=fresh,
         cache_read=cached,
-        cache_write_5m=cache_write,
+        cache_write_5m=cache_write - min(written_long, cache_write),
+        cache_write_1h=min(written_long, cache_write),
         output=output,
         reasoning=min(reasoning, output),
         image_input=min(image_input, fresh),
         image_output=min(image_output, output),
+        server_tool_requests=server_tool_requests,
     )
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 import msgspec
 from msgspec import Raw
 
+from apps.core.tokens import TokenUsage
 from apps.dialects.common.json_body import NULL, is_null
 from apps.dialects.common.json_reply import decode
 from apps.dialects.common.scrub import failure_message
@@ -15,7 +16,14 @@ from apps.dialects.hub.answer import Answer, AnswerPart, Choice
 from apps.dialects.hub.conversation import Conversation, Image, Refusal, Text, Thinking, ToolCall
 from apps.dialects.openai_responses import items, output
 from apps.dialects.openai_responses.reply import BILLABLE
-from apps.dialects.openai_responses.usage import read_usage
+from apps.dialects.openai_responses.usage import read_response_usage
+
+
+class _Called(TypedDict, total=False):
+    """What tells whether an item is a hosted call that is charged for."""
+
+    type: Any
+    action: Any
 
 
 class IncompleteDetails(msgspec.Struct):
@@ -30,6 +38,7 @@ class Response(msgspec.Struct):
     status: str | None = None
     output: list[Raw] | None = None
     usage: Raw = NULL
+    tool_usage: Raw = NULL
     error: Raw = NULL
     incomplete_details: IncompleteDetails | None = None
 
@@ -37,11 +46,21 @@ class Response(msgspec.Struct):
     def created_s(self) -> int:
         return int(self.created_at or 0)
 
+    def read_usage(self) -> TokenUsage | None:
+        return read_response_usage(
+            {
+                "usage": decode(self.usage),
+                "tool_usage": decode(self.tool_usage),
+                "output": [_CALLED.decode(raw) for raw in self.output or ()],
+            }
+        )
+
     @property
     def reason(self) -> str:
         return (self.incomplete_details.reason if self.incomplete_details is not None else None) or ""
 
 
+_CALLED: Final = msgspec.json.Decoder(_Called)
 RESPONSE: Final = msgspec.json.Decoder(Response)
 
 
@@ -68,8 +87,7 @@ def read_answer(body: bytes) -> Answer:
         has_calls=any(isinstance(part, ToolCall) for part in parts),
         has_refusal=any(isinstance(part, Refusal) for part in parts),
     )
-    usage = read_usage(decode(response.usage))
-    return Answer(response.id, [Choice(parts, ending, logprobs or None)], usage, response.created_s)
+    return Answer(response.id, [Choice(parts, ending, logprobs or None)], response.read_usage(), response.created_s)
 
 
 def read_item(raw: Raw, parts: list[AnswerPart], logprobs: list[Any]) -> None:
@@ -161,7 +179,7 @@ def wants_summary(conversation: Conversation) -> bool:
 
 
 def reasoning_id(given: str, ids: output.Ids, index: int) -> str:
-    return given if given.startswith("rs_") else ids.item("rs", index)
+    return given if given.startswith("rs_") else ids.item(output.OUR_THOUGHT, index)
 
 
 def missing_refusal(choice: Choice) -> list[Refusal]:

@@ -9,7 +9,6 @@ import msgspec
 from msgspec import Raw
 
 from apps.dialects.common.json_body import NULL, is_null
-from apps.dialects.common.json_reply import decode
 from apps.dialects.common.scrub import failure_message, is_overload
 from apps.dialects.common.sse import Event
 from apps.dialects.hub.conversation import Conversation, ToolCall
@@ -18,7 +17,6 @@ from apps.dialects.openai_responses import items
 from apps.dialects.openai_responses.answer import Response, read_call
 from apps.dialects.openai_responses.opened import ENDED, Blocks, OpenItem
 from apps.dialects.openai_responses.output import read_ending
-from apps.dialects.openai_responses.usage import read_usage
 
 _NOTHING: Final[tuple[HubEvent, ...]] = ()
 _TEXT_DELTA: Final = b"response.output_text.delta"
@@ -213,7 +211,7 @@ class ResponsesReader:
                 found += self._finish_item(index, raw)
         for opened in self._open.values():
             found += opened.close()
-        usage = read_usage(decode(response.usage))
+        usage = response.read_usage()
         if usage is not None:
             found.append(UsageRead(usage))
         blocks = self._blocks

@@ -26,7 +26,9 @@ DECLINED: Final = "The model declined to answer."
 
 _PREFIXES: Final = re.compile(r"^(?:resp|chatcmpl|msg|gen)[-_]")
 _UNFIT: Final = re.compile(r"[^A-Za-z0-9_-]")
-MAX_BASE_CHARS: Final = 50
+OUR_THOUGHT: Final = "rs_hypereal"
+"""Marks reasoning that no provider of this protocol made: none of them takes it back."""
+MAX_BASE_CHARS: Final = 44
 """With prefix and index an id stays below the 64 characters that providers take back."""
 
 _CITATIONS: Final = {

@@ -7,7 +7,7 @@ from typing import Final
 from apps.dialects.common.json_reply import open_reply
 from apps.dialects.common.metering import hear_texts, members, seal_bytes
 from apps.dialects.common.scrub import failure_message
-from apps.dialects.openai_responses.usage import read_usage
+from apps.dialects.openai_responses.usage import read_response_usage
 from apps.dialects.protocol import Reply
 from apps.dialects.said import Said
 
@@ -31,7 +31,7 @@ def read_reply(body: bytes) -> Reply:
     said = Said()
     for index, item in enumerate(output):
         _hear_item(said, index, item)
-    return Reply(usage=read_usage(reply.get("usage")), said=said)
+    return Reply(usage=read_response_usage(reply), said=said)
 
 
 def _hear_item(said: Said, index: int, item: object) -> None:

@@ -15,7 +15,7 @@ from apps.dialects.common.relay import EventRelay
 from apps.dialects.common.sse import Event, frame_of
 from apps.dialects.openai_responses.error import error_events
 from apps.dialects.openai_responses.reply import hear_sealed
-from apps.dialects.openai_responses.usage import read_usage, render_usage
+from apps.dialects.openai_responses.usage import read_response_usage, render_usage
 
 TERMINAL: Final = frozenset({"response.completed", "response.incomplete"})
 FAILED: Final = frozenset({"response.failed", "response.cancelled", "error"})
@@ -110,8 +110,7 @@ class ResponsesRelay(EventRelay):
     def _withhold(self, event: Event, parsed: _Event) -> None:
         state = self.state
         self._response = self._named(parsed.response)
-        if "usage" in self._response:
-            state.usage = read_usage(decode(self._response["usage"]))
+        state.usage = read_response_usage(decode(parsed.response))
         self._terminal = open_fields(event.data)
         self._name = event.name
         state.is_withholding = state.is_complete = True

@@ -16,7 +16,7 @@ from apps.dialects.hub.answer import Ending
 from apps.dialects.hub.conversation import Conversation
 from apps.dialects.hub.events import Begin, BlockBegin, BlockEnd, Cited, Delta, Drawn, Ended, HubEvent, Sealed
 from apps.dialects.openai_responses import output
-from apps.dialects.openai_responses.answer import refusal_text, wants_summary
+from apps.dialects.openai_responses.answer import reasoning_id, refusal_text, wants_summary
 from apps.dialects.openai_responses.error import error_events
 from apps.dialects.openai_responses.told import CallItem, MessagePart, Numbers, ThoughtItem, Told, ToldMessage
 
@@ -92,9 +92,8 @@ class ResponsesWriter:
         sent += self._end_message()
         told: Told
         if event.kind == "thinking":
-            index, item_id = self._next_item("rs")
-            if event.id.startswith("rs_"):
-                item_id = event.id
+            index = self._next_index()
+            item_id = reasoning_id(event.id, self._known_ids(), index)
             told = ThoughtItem(self._numbers, index, item_id, is_summary=event.is_summary or self._shows_summary)
         else:
             told = CallItem(self._numbers, self._calls, self._known_ids(), self._next_index(), event)
