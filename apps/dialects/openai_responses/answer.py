@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, Final, TypedDict
 
 import msgspec
 from msgspec import Raw
 
+from apps.core import clock
 from apps.core.tokens import TokenUsage
 from apps.dialects.common.json_body import NULL, is_null
 from apps.dialects.common.json_reply import decode
@@ -133,7 +133,7 @@ def write_answer(answer: Answer, conversation: Conversation, *, model_id: str, h
         ids,
         conversation,
         model_id=model_id,
-        created_s=answer.created_s or int(time.time()),
+        created_s=answer.created_s or int(clock.now().timestamp()),
         status="completed",
         output=shown,
     )
@@ -179,7 +179,7 @@ def wants_summary(conversation: Conversation) -> bool:
 
 
 def reasoning_id(given: str, ids: output.Ids, index: int) -> str:
-    return given if given.startswith("rs_") else ids.item(output.OUR_THOUGHT, index)
+    return ids.keep(given if given.startswith("rs_") else "", items.OUR_THOUGHT, index)
 
 
 def missing_refusal(choice: Choice) -> list[Refusal]:

@@ -80,6 +80,8 @@ def _write_tools(fields: Fields, conversation: Conversation, *, knows_custom: bo
         for tool in conversation.tools
     ]
     fields["tools"] = [_tool(tool) for tool in tools]
+    if any(tool.cache is not None for tool in tools):
+        abilities.leave_out(conversation, "cache")
     if conversation.tool_choice is not None:
         fields["tool_choice"] = _choice(conversation.tool_choice, tools)
     if conversation.parallel_tools is not None:

@@ -178,7 +178,7 @@ class ResponsesReader:
         read = _ITEM.decode(data)
         item = _ANNOUNCED.decode(read.item)
         found, opened = self._item(read.output_index)
-        opened.id = item.id or ""
+        opened.id = items.provider_id(item.id)
         if item.type in _CALLS and item.name:
             found += opened.begin_call(ToolCall(item.call_id or "", item.name, "", _CALLS[item.type]))
         return found

@@ -24,6 +24,7 @@ from apps.dialects.hub.conversation import (
 from apps.dialects.hub.custom import wrap_input
 from apps.dialects.hub.reasoning import OPENAI
 from apps.dialects.hub.sent import plain_name
+from apps.dialects.openai_responses.items import HOUR, LONG_TTL
 from apps.dialects.openai_responses.output import call_item, own_citations
 
 Item = dict[str, Any]
@@ -68,6 +69,7 @@ class ItemWriter:
         content: list[Item] = []
         for index, part in enumerate(turn.parts):
             if isinstance(part, Text):
+                self._leave_out_mark(part.cache)
                 content.append({"type": "output_text", "text": part.text, "annotations": own_citations(part)})
                 continue
             if isinstance(part, Refusal):
@@ -86,6 +88,7 @@ class ItemWriter:
         _flush(items, "assistant", content)
 
     def _call(self, part: ToolCall) -> Item:
+        self._leave_out_mark(part.cache)
         is_custom = part.is_custom and self._knows_custom
         arguments = wrap_input(part.arguments) if part.is_custom and not is_custom else part.arguments
         name = plain_name(part.name, most=MAX_NAME_CHARS)
@@ -109,12 +112,11 @@ class ItemWriter:
         items.append(item)
 
     def _result(self, part: ToolResult, field: str) -> Item:
-        only = part.parts[0] if len(part.parts) == 1 else None
-        output: Any = ""
-        if isinstance(only, Text) and not self._marked(only.cache):
-            output = only.text
-        elif part.parts:
-            output = [self._content(inner, f"{field}.content[{index}]") for index, inner in enumerate(part.parts)]
+        content = [self._content(inner, f"{field}.content[{index}]") for index, inner in enumerate(part.parts)]
+        if content:
+            self._mark(content[-1], part.cache)
+        is_plain = len(content) == 1 and content[0].keys() == {"type", "text"}
+        output: Any = content[0]["text"] if is_plain else content or ""
         is_custom = self._knows_custom and (part.is_custom or part.name in self._customs)
         item: Item = {
             "type": "custom_tool_call_output" if is_custom else "function_call_output",
@@ -140,9 +142,24 @@ class ItemWriter:
             item["detail"] = part.detail or "auto"
         else:
             item = self._document(part, field)
-        if self._marked(part.cache):
-            item["prompt_cache_breakpoint"] = {"mode": "explicit"}
+        self._mark(item, part.cache)
         return item
+
+    def _mark(self, item: Item, mark: CacheMark | None) -> None:
+        """Cached for half an hour, or for half a day: what is to live for an hour needs the latter."""
+        if mark is None:
+            return
+        if not self._marks_cache:
+            self._leave_out_mark(mark)
+        elif mark.ttl == HOUR:
+            abilities.note(self._conversation, f"{self._conversation.name_of('cache')}: {HOUR} -> {LONG_TTL}")
+            item["prompt_cache_breakpoint"] = {"mode": "explicit", "ttl": LONG_TTL}
+        else:
+            item["prompt_cache_breakpoint"] = {"mode": "explicit"}
+
+    def _leave_out_mark(self, mark: CacheMark | None) -> None:
+        if mark is not None:
+            abilities.leave_out(self._conversation, "cache")
 
     def _document(self, part: Document, field: str) -> Item:
         if part.wants_citations:
@@ -163,9 +180,6 @@ class ItemWriter:
             item["filename"] = part.name or f"document.{part.media_type.rpartition('/')[2] or 'bin'}"
             item["file_data"] = data_url(part.media_type, part.data)
         return item
-
-    def _marked(self, mark: CacheMark | None) -> bool:
-        return mark is not None and self._marks_cache
 
     def _followed(self, items: list[Item]) -> list[Item]:
         """Reasoning is refused without the item that it led to."""

@@ -12,8 +12,15 @@ from apps.dialects.common.json_body import NULL
 from apps.dialects.hub.conversation import CacheMark, Document, Image, Refusal, Text, Thinking
 from apps.dialects.hub.reasoning import ENCRYPTED, OPENAI, SIGNATURE, Seal, unwrap
 
+OUR_THOUGHT: Final = "rs_hypereal"
+"""Begins the ids of reasoning that no provider of this protocol made: none of them takes it back."""
+
 SUMMARY_GAP: Final = "\n\n"
 """Between the parts of a summary, which are paragraphs with headings of their own."""
+
+LONG_TTL: Final = "12h"
+HOUR: Final = "1h"
+"""This protocol's long life of a cached prefix, and that of others."""
 
 HOSTED: Final = frozenset(
     {"web_search_call", "file_search_call", "code_interpreter_call", "x_search_call", "collections_search_call",
@@ -119,10 +126,9 @@ def read_part(part: Part) -> Text | Image | Document | Refusal | None:
 
 
 def cache_mark(part: Part) -> CacheMark | None:
-    """`12h` is this protocol's long life, an hour that of others."""
     if part.prompt_cache_breakpoint is None:
         return None
-    return CacheMark("1h" if part.prompt_cache_breakpoint.ttl == "12h" else "")
+    return CacheMark(HOUR if part.prompt_cache_breakpoint.ttl == LONG_TTL else "")
 
 
 def _image(url: str, detail: str, mark: CacheMark | None) -> Image:
@@ -147,7 +153,7 @@ def read_reasoning(item: Reasoning) -> Thinking | None:
 
     The text that a foreign signature covers is the reasoning itself, wherever it stood on its way through here.
     """
-    item_id = item.id or ""
+    item_id = provider_id(item.id)
     seal = None
     if item.encrypted_content:
         seal = unwrap(item.encrypted_content) or Seal(OPENAI, ENCRYPTED, item.encrypted_content, item_id)
@@ -158,6 +164,11 @@ def read_reasoning(item: Reasoning) -> Thinking | None:
     is_foreign = seal is not None and seal.family != OPENAI
     is_signed = seal is not None and seal.kind == SIGNATURE
     return Thinking(text, seal, is_summary=bool(text) and not raw and not is_signed, id="" if is_foreign else item_id)
+
+
+def provider_id(item_id: str | None) -> str:
+    """The id of a reasoning item, where a provider gave it."""
+    return item_id if item_id is not None and not item_id.startswith(OUR_THOUGHT) else ""
 
 
 def read_drawing(item: Drawing) -> Image | None:

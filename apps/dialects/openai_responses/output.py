@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
@@ -26,8 +26,6 @@ DECLINED: Final = "The model declined to answer."
 
 _PREFIXES: Final = re.compile(r"^(?:resp|chatcmpl|msg|gen)[-_]")
 _UNFIT: Final = re.compile(r"[^A-Za-z0-9_-]")
-OUR_THOUGHT: Final = "rs_hypereal"
-"""Marks reasoning that no provider of this protocol made: none of them takes it back."""
 MAX_BASE_CHARS: Final = 44
 """With prefix and index an id stays below the 64 characters that providers take back."""
 
@@ -49,6 +47,7 @@ class Ids:
     """Ids of one response and its items: unique, and the same in every event."""
 
     base: str
+    _kept: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, upstream_id: str) -> Ids:
@@ -63,6 +62,10 @@ class Ids:
     def item(self, kind: str, index: int) -> str:
         """Shape:  msg, 0 -> `msg_68a72e32db2c_0`"""
         return f"{kind}_{self.base}_{index}"
+
+    def keep(self, given: str, kind: str, index: int) -> str:
+        """The upstream's own id of this item; a new one where it gave none, or gave another item the same."""
+        return given if given and self._kept.setdefault(given, index) == index else self.item(kind, index)
 
 
 def message_item(item_id: str, content: list[Item], *, status: str = "completed") -> Item:
@@ -112,7 +115,7 @@ class CallShapes:
 
     def item(self, ids: Ids, index: int, call_id: str, name: str, arguments: str, *, is_custom: bool) -> Item:
         tool = self._tools.get(name)
-        call_id = call_id or ids.item("call", index)
+        call_id = ids.keep(call_id, "call", index)
         if tool is not None and tool.native:
             native = _native_item(ids.item("lsh" if tool.native == "local_shell" else "apc", index), tool, arguments)
             if native is not None:

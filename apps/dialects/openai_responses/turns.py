@@ -111,12 +111,17 @@ class TurnReader:
         # A local shell's output has no other id than the call's.
         call_id = _call_id(result.call_id or result.id, field)
         parts = [part for part in _parts(result.output, f"{field}.output") if isinstance(part, Text | Image | Document)]
+        mark = parts[-1].cache if parts else None
+        if mark is not None:
+            # A mark behind the last part is one behind the whole result.
+            parts[-1].cache = None
         self._answer(
             ToolResult(
                 call_id,
                 parts,
                 is_error=result.status in _FAILED,
                 is_custom=kind == "custom_tool_call_output",
+                cache=mark,
                 name=self._names.get(call_id, ""),
             ),
             field,

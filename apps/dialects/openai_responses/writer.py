@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
 
+from apps.core import clock
 from apps.core.errors import GatewayError
 from apps.core.tokens import TokenUsage
 from apps.dialects.common.sse import COMMENT, frame_of
@@ -74,7 +74,7 @@ class ResponsesWriter:
         if self._ids is not None:
             return b""
         self._ids = output.Ids.of(event.id)
-        self._created_s = event.created_s or int(time.time())
+        self._created_s = event.created_s or int(clock.now().timestamp())
         return self._frame("response.created", response=self._response("in_progress", [])) + self._frame(
             "response.in_progress", response=self._response("in_progress", [])
         )

@@ -252,3 +252,9 @@ def test_ids_are_made_where_the_upstream_has_none() -> None:
     written = json.loads(CALLER.write_answer(Answer("", [call]), Conversation([]), model_id="m", hypereal=b"{}"))
     assert written["output"][0]["call_id"].startswith("call_")
     assert written["created_at"] > 1_700_000_000
+
+
+def test_calls_with_one_id_are_told_apart() -> None:
+    """The official SDK gives up on a response that has an id twice."""
+    first, second = shown(ToolCall("0", "f", ""), ToolCall("0", "g", ""))["output"]
+    assert (first["call_id"], second["call_id"]) == ("0", "call_68a72e32db2c_1")

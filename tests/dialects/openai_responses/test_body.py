@@ -288,15 +288,29 @@ def test_a_file_in_a_place_that_cannot_hold_it_is_refused() -> None:
     assert refused.value.param == "messages[0].content[0]"
 
 
-@pytest.mark.parametrize(
-    ("model", "marks"), [("gpt-5.6", True), ("openai/gpt-6", True), ("gpt-5.5", False), ("m", False)]
-)
-def test_cache_marks_go_to_models_that_take_them(model: str, marks: bool) -> None:
-    message, result = items(
-        user(Text("Hi", cache=CacheMark("1h"))), user(ToolResult("c", [Text("x", cache=CacheMark())])), model=model
-    )
-    assert ("prompt_cache_breakpoint" in message["content"][0]) is marks
-    assert (result["output"] == "x") is not marks
+MARKED = [
+    user(Text("Hi", cache=CacheMark("1h"))),
+    user(ToolResult("c1", [Text("x"), Text("y")], cache=CacheMark()), ToolResult("c2", [Text("x", cache=CacheMark())])),
+]
+
+
+@pytest.mark.parametrize("model", ["gpt-5.6", "openai/gpt-6"])
+def test_cache_marks_go_to_models_that_take_them(model: str) -> None:
+    asked = Conversation(MARKED)
+    message, first, second = body(asked, model=model)["input"]
+    assert message["content"][0]["prompt_cache_breakpoint"] == {"mode": "explicit", "ttl": "12h"}
+    assert first["output"][1] == {"type": "input_text", "text": "y", "prompt_cache_breakpoint": {"mode": "explicit"}}
+    assert second["output"][0]["prompt_cache_breakpoint"] == {"mode": "explicit"}
+    assert asked.adapted == ["cache: 1h -> 12h"]
+
+
+@pytest.mark.parametrize("model", ["gpt-5.5", "theirs"])
+def test_other_models_cache_by_themselves(model: str) -> None:
+    asked = Conversation(MARKED, [Tool("f", cache=CacheMark())], names={"cache": "cache_control"})
+    sent = body(asked, model=model)
+    assert "prompt_cache_breakpoint" not in json.dumps(sent)
+    assert sent["input"][2]["output"] == "x"
+    assert asked.adapted == ["cache_control: left out"]
 
 
 @pytest.mark.parametrize(
