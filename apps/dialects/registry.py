@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from apps.dialects.anthropic_messages.dialect import AnthropicMessages
+from apps.dialects.gemini.sides import GeminiUpstream
 from apps.dialects.hub.protocol import CallerSide, UpstreamSide
 from apps.dialects.openai_chat.dialect import OpenAIChat
 from apps.dialects.openai_chat.sides import ChatCaller, ChatUpstream
@@ -22,7 +23,7 @@ BY_ENDPOINT: Final[dict[str, Dialect]] = {dialect.endpoint: dialect for dialect 
 """By the name that usage records use: `chat`, `responses`, `images`, `messages`."""
 
 _CALLERS: Final[tuple[CallerSide, ...]] = (ChatCaller(), ResponsesCaller())
-_UPSTREAMS: Final[tuple[UpstreamSide, ...]] = (ChatUpstream(), ResponsesUpstream())
+_UPSTREAMS: Final[tuple[UpstreamSide, ...]] = (ChatUpstream(), ResponsesUpstream(), GeminiUpstream())
 
 CALLERS: Final[dict[str, CallerSide]] = {side.name: side for side in _CALLERS}
 """By name: dialects whose callers reach upstreams of another dialect."""

@@ -63,6 +63,17 @@ def check(conversation: Conversation, abilities: Abilities) -> None:
         note(conversation, f"{name}: left out")
 
 
+def note_marks(conversation: Conversation) -> None:
+    """Note that cache marks are left out, where there are any: the provider caches by itself."""
+    marked: list[Any] = [
+        conversation,
+        *conversation.tools,
+        *(part for turn in conversation.turns for part in turn.parts),
+    ]
+    if any(getattr(holder, "cache", None) is not None for holder in marked):
+        note(conversation, "cache_control: left out")
+
+
 def unsupported(field: str) -> UnsupportedField:
     """The refusal of a part of the meaning; `field` as the caller knows it (`stop`, `messages[3].content[1]`)."""
     return UnsupportedField(f"`{field}` cannot be said in the protocol that this model's provider speaks.", param=field)

@@ -87,6 +87,8 @@ class UsageRead(msgspec.Struct, frozen=True, gc=False):
     """What the upstream counted by now; the last one counts."""
 
     usage: TokenUsage
+    counts_output: bool = True
+    """False: it tells of the prompt alone."""
 
 
 class Failed(msgspec.Struct, frozen=True, gc=False):

@@ -127,6 +127,7 @@ class TranslatingRelay(EventRelay):
                 state.said.hear((event.choice, event.block), event.text)  # type: ignore[union-attr]
             elif kind is UsageRead:
                 state.usage = event.usage  # type: ignore[union-attr]
+                state.counts_output = event.counts_output  # type: ignore[union-attr]
                 continue
             elif kind is Done:
                 state.is_complete = True

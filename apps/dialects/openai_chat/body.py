@@ -7,7 +7,17 @@ from typing import Any, Final
 import msgspec
 
 from apps.dialects.common.upstream import namespaced
-from apps.dialects.hub.abilities import MEANING, TUNING, Abilities, change, check, clamp, leave_out, max_tokens_of
+from apps.dialects.hub.abilities import (
+    MEANING,
+    TUNING,
+    Abilities,
+    change,
+    check,
+    clamp,
+    leave_out,
+    max_tokens_of,
+    note_marks,
+)
 from apps.dialects.hub.conversation import Conversation
 from apps.dialects.hub.effort import effort_of
 from apps.dialects.openai_chat.messages import Message, Writer
@@ -28,6 +38,8 @@ def write_conversation(
     """See `UpstreamSide.write_conversation`."""
     check(conversation, ABILITIES)
     keeps_marks = conversation.keeps_cache_marks
+    if not keeps_marks:
+        note_marks(conversation)
     messages = Writer(conversation).write()
     if conversation.cache is not None and keeps_marks:
         _mark_end(messages, write_mark(conversation.cache))
@@ -35,12 +47,7 @@ def write_conversation(
     limit = max_tokens_of(conversation, max_tokens)
     if limit is not None:
         body["max_tokens"] = limit
-    if conversation.tools:
-        body["tools"] = [write_tool(conversation, tool) for tool in conversation.tools]
-        if conversation.tool_choice is not None:
-            body["tool_choice"] = write_tool_choice(conversation.tool_choice)
-        if conversation.parallel_tools is not None:
-            body["parallel_tool_calls"] = conversation.parallel_tools
+    body |= _tools(conversation)
     if conversation.output_format is not None:
         body["response_format"] = write_output_format(conversation.output_format)
     if conversation.stop:
@@ -56,6 +63,17 @@ def write_conversation(
     if conversation.is_stream:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
     return msgspec.json.encode(body)
+
+
+def _tools(conversation: Conversation) -> dict[str, Any]:
+    if not conversation.tools:
+        return {}
+    shown: dict[str, Any] = {"tools": [write_tool(conversation, tool) for tool in conversation.tools]}
+    if conversation.tool_choice is not None:
+        shown["tool_choice"] = write_tool_choice(conversation.tool_choice)
+    if conversation.parallel_tools is not None:
+        shown["parallel_tool_calls"] = conversation.parallel_tools
+    return shown
 
 
 def _mark_end(messages: list[Message], mark: dict[str, str]) -> None:

@@ -196,6 +196,7 @@ def test_cache_marks_are_kept_where_the_model_prices_them() -> None:
     ]
     plain = Conversation([turn], tools=[Tool("f", cache=CacheMark())], keeps_cache_marks=False)
     assert "cache_control" not in json.dumps(body(plain))
+    assert plain.adapted == ["cache_control: left out"]
     whole = body(Conversation([user(Text("a"))], cache=CacheMark()))
     assert whole["messages"][0]["content"] == [{"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}]
 
