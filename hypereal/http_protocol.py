@@ -161,6 +161,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._disarm()
         super().handle_websocket_upgrade()
 
+    def _should_upgrade(self) -> bool:
+        """The gateway refuses handshakes itself, the malformed ones too: to it they are plain requests."""
+        return super()._should_upgrade() and not self.url.startswith(b"/v1/")
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Said to the caller, not to the log."""
+
     # The parser
 
     def on_message_begin(self) -> None:

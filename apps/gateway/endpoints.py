@@ -9,15 +9,13 @@ from typing import Final
 from apps.core.errors import GatewayError
 from apps.dialects.protocol import Dialect
 from apps.dialects.registry import BY_ENDPOINT
-from apps.gateway import listing, respond
+from apps.gateway import count_tokens, respond, show_models
 from apps.gateway.call import Call, Message, NotFound, Receive, Scope, Send, read_head
 from apps.gateway.guard import CallerLeft, throw_away_body
-from apps.gateway.identify import identify, read_client
 from apps.gateway.pipeline import serve
 from apps.gateway.running import STOPPED
 from apps.gateway.stores import Stores
 from apps.governor.store.protocol import CallerGone
-from apps.keys.rules import check_key
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +29,12 @@ MANAGED_PATHS: Final[dict[str, Dialect]] = {
     "/v1/responses": BY_ENDPOINT["responses"],
     "/v1/images/generations": BY_ENDPOINT["images"],
 }
-MODEL_PATHS: Final = ("/v1/managed/models", "/v1/models")
-LISTED: Final = ", ".join([*(f"POST {path}" for path in MANAGED_PATHS), *(f"GET {path}" for path in MODEL_PATHS)])
+LISTED: Final = ", ".join(
+    [
+        *(f"POST {path}" for path in (*MANAGED_PATHS, *count_tokens.PATHS)),
+        *(f"GET {path}" for path in (*show_models.PATHS, *(f"{path}{{id}}" for path in show_models.ONE))),
+    ]
+)
 
 
 class WrongMethod(GatewayError):
@@ -43,17 +45,35 @@ class WrongMethod(GatewayError):
         self.allowed = allowed
 
 
+def dialect_of(path: str) -> Dialect | None:
+    """What is spoken on this path; None where it is no call."""
+    return BY_ENDPOINT["messages"] if path in count_tokens.PATHS else MANAGED_PATHS.get(path)
+
+
+def no_websockets() -> GatewayError:
+    return GatewayError("websocket_unsupported", "There are no websockets here. Send a plain HTTP request.")
+
+
 async def gateway(scope: Scope, receive: Receive, send: Send, stores: Stores) -> None:
     """Answer one request under `/v1`."""
-    dialect = MANAGED_PATHS.get(scope["path"])
-    call = read_head(scope, dialect=dialect)
+    call = read_head(scope, dialect=dialect_of(scope["path"]))
     try:
-        if dialect is not None:
+        if call.header(b"upgrade").lower() == "websocket":
+            raise no_websockets()
+        if call.dialect is not None:
             if call.method != "POST":
                 raise WrongMethod("POST")
-            await serve(call, dialect, receive, send, stores)
-        elif call.path in MODEL_PATHS:
-            await _list_models(call, send, stores)
+            if call.path in count_tokens.PATHS:
+                await count_tokens.count_tokens(call, receive, send, stores)
+            else:
+                await serve(call, call.dialect, receive, send, stores)
+        elif call.path in show_models.PATHS or call.path.startswith(show_models.ONE):
+            if call.method not in {"GET", "HEAD"}:
+                raise WrongMethod("GET, HEAD")
+            if call.path in show_models.PATHS:
+                await show_models.show_models(call, scope["query_string"], send, stores)
+            else:
+                await show_models.show_model(call, send, stores)
         else:
             call.is_anthropic = call.is_anthropic or "/messages" in call.path
             raise NotFound("not_found", f"There is no {call.path} here. The endpoints are: {LISTED}.")
@@ -78,26 +98,16 @@ async def refuse_websocket(scope: Scope, send: Send) -> None:
     async def send_in_its_stead(message: Message) -> None:
         await send({**message, "type": f"websocket.{message['type']}"})
 
-    call = read_head({**scope, "method": "GET"}, dialect=MANAGED_PATHS.get(scope["path"]))
-    error = GatewayError("websocket_unsupported", "There are no websockets here. Send a plain HTTP request.")
-    await respond.send_error(send_in_its_stead, call, error)
-
-
-async def _list_models(call: Call, send: Send, stores: Stores) -> None:
-    if call.method not in {"GET", "HEAD"}:
-        raise WrongMethod("GET, HEAD")
-    key = await identify(call, stores)
-    check_key(key, client=read_client(call), now=call.received_at)
-    models = [model for model in stores.catalog.all() if not key.allowed_models or model.model_id in key.allowed_models]
-    is_anthropic = call.is_anthropic and call.path == "/v1/models"
-    body = listing.anthropic_list(models) if is_anthropic else listing.openai_list(models)
-    head = [respond.JSON, *respond.request_headers(call)]
-    await respond.send_reply(send, status=200, head=head, body=b"" if call.method == "HEAD" else body)
+    call = read_head({**scope, "method": "GET"}, dialect=dialect_of(scope["path"]))
+    await respond.send_error(send_in_its_stead, call, no_websockets())
 
 
 async def _refuse(call: Call, error: GatewayError, receive: Receive, send: Send) -> None:
     """Answer with an error. Where a body may still be coming, let its sender read the answer before we close."""
     extra = [(b"allow", error.allowed.encode())] if isinstance(error, WrongMethod) else []
+    if b"upgrade" in call.headers:
+        # What follows a handshake is no request.
+        extra.append(respond.CLOSE)
     may_be_sending = call.method == "POST" and (
         b"transfer-encoding" in call.headers or call.headers.get(b"content-length", b"0") != b"0"
     )

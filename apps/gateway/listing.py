@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -12,13 +14,42 @@ from apps.catalog.cache import ModelSnapshot
 from apps.catalog.pricing import Price
 from apps.core.errors import rfc3339
 from apps.core.money import CREDITS_PER_USD, Credits, json_number
+from apps.dialects.protocol import InvalidRequest
 
 encode = msgspec.json.Encoder(decimal_format="number").encode
+Show = Callable[[ModelSnapshot], dict[str, Any]]
+
+MAX_LIMIT: Final = 1_000
+MAX_QUERY_CHARS: Final = 2_000
 
 
-def openai_list(models: Sequence[ModelSnapshot]) -> bytes:
-    """`{"object": "list", "data": [...]}`."""
-    return encode({"object": "list", "data": [openai_model(model) for model in models]})
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Which part of a list is asked for, in Anthropic's words."""
+
+    limit: int = MAX_LIMIT
+    after_id: str = ""
+    before_id: str = ""
+
+    def of(self, ids: Sequence[str]) -> tuple[frozenset[str], bool]:
+        """The ids of this page, and whether there are more in its direction. An unknown cursor is the list's end."""
+        if self.before_id:
+            until = ids.index(self.before_id) if self.before_id in ids else 0
+            start = max(0, until - self.limit)
+            return frozenset(ids[start:until]), start > 0
+        start = 0
+        if self.after_id:
+            start = ids.index(self.after_id) + 1 if self.after_id in ids else len(ids)
+        return frozenset(ids[start : start + self.limit]), start + self.limit < len(ids)
+
+
+def read_page(query: bytes) -> Page:
+    """`?limit=20&after_id=…`. Raises: InvalidRequest."""
+    asked = dict(parse_qsl(query.decode("latin-1")[:MAX_QUERY_CHARS]))
+    limit = asked.get("limit", str(MAX_LIMIT))
+    if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= MAX_LIMIT):
+        raise InvalidRequest(f"`limit` must be an integer from 1 to {MAX_LIMIT}.", param="limit")
+    return Page(int(limit), asked.get("after_id", ""), asked.get("before_id", ""))
 
 
 def openai_model(model: ModelSnapshot) -> dict[str, Any]:
@@ -64,24 +95,33 @@ def _usd(micro: int) -> Decimal:
     return Decimal(str(Credits(micro))) / CREDITS_PER_USD
 
 
-def anthropic_list(models: Sequence[ModelSnapshot]) -> bytes:
-    """Anthropic's shape: one page of everything."""
-    data = [
-        {
-            "type": "model",
-            "id": model.model_id,
-            "display_name": model.name,
-            "created_at": rfc3339(model.created_at),
-            "max_input_tokens": model.context_tokens,
-            "max_tokens": model.max_output_tokens,
-        }
-        for model in models
-    ]
-    return encode(
-        {
-            "data": data,
-            "has_more": False,
-            "first_id": data[0]["id"] if data else None,
-            "last_id": data[-1]["id"] if data else None,
-        }
-    )
+def anthropic_model(model: ModelSnapshot) -> dict[str, Any]:
+    return {
+        "type": "model",
+        "id": model.model_id,
+        "display_name": model.name,
+        "created_at": rfc3339(model.created_at),
+        "max_input_tokens": model.context_tokens,
+        "max_tokens": model.max_output_tokens,
+    }
+
+
+def both(model: ModelSnapshot) -> dict[str, Any]:
+    """For Anthropic's clients on the paths where OpenAI's shape is promised."""
+    return {**openai_model(model), **anthropic_model(model)}
+
+
+def openai_list(models: Sequence[ModelSnapshot]) -> dict[str, Any]:
+    return {"object": "list", "data": [openai_model(model) for model in models]}
+
+
+def paged_list(models: Sequence[ModelSnapshot], page: Page, *, show: Show) -> dict[str, Any]:
+    """Anthropic's list: a page of it, of everything where nothing less was asked for."""
+    ids, has_more = page.of([model.model_id for model in models])
+    data = [show(model) for model in models if model.model_id in ids]
+    return {
+        "data": data,
+        "has_more": has_more,
+        "first_id": data[0]["id"] if data else None,
+        "last_id": data[-1]["id"] if data else None,
+    }

@@ -6,10 +6,12 @@ import logging
 from dataclasses import replace
 from typing import Final, Protocol
 
+from apps.catalog.cache import ModelSnapshot
 from apps.catalog.rules import image_tokens, possible
 from apps.core import tokenizer
 from apps.core.tokens import TokenUsage
 from apps.dialects.common.prompt import prompt_texts
+from apps.dialects.protocol import Request
 from apps.dialects.said import Said
 from apps.gateway.counting import Counter
 from apps.gateway.permit import Permit
@@ -74,7 +76,9 @@ async def estimate(permit: Permit, heard: Heard, *, counter: Counter) -> TokenUs
     drawn = heard.images * image_tokens(bounds, permit.request.image_size)
     if reported is not None:
         return replace(reported, output=max(output + drawn, reported.output))
-    prompt = await counter.run(lambda: _count_prompt(permit), size=permit.request.demand.text_bytes)
+    prompt = await counter.run(
+        lambda: count_prompt(permit.request, permit.model), size=permit.request.demand.text_bytes
+    )
     return TokenUsage(input=prompt, output=output + drawn, image_output=drawn)
 
 
@@ -83,9 +87,10 @@ def _count_output(said: Said, name: str) -> int:
     return tokenizer.count(said.texts(), name) + -(-unread_bytes // BYTES_PER_TOKEN)
 
 
-def _count_prompt(permit: Permit) -> int:
-    demand, bounds = permit.request.demand, permit.model.bounds
-    tokens = tokenizer.count(prompt_texts(permit.request.fields), bounds.tokenizer)
+def count_prompt(request: Request, model: ModelSnapshot) -> int:
+    """Tokens of a prompt that nobody counted: its texts by the model's tokenizer, what it shows by the catalog."""
+    demand, bounds = request.demand, model.bounds
+    tokens = tokenizer.count(prompt_texts(request.fields), bounds.tokenizer)
     tokens += demand.images * bounds.image_input_tokens
     tokens += demand.document_pages * bounds.document_input_tokens_per_page
-    return min(tokens, permit.model.context_tokens)
+    return min(tokens, model.context_tokens)

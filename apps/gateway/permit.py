@@ -62,15 +62,7 @@ def permit(
 
     Raises: KeyRefused, NotFound, InvalidRequest, UnsupportedField.
     """
-    account = stores.accounts.get(key.account_id)
-    if account is None or account.is_frozen:
-        raise KeyRefused("account_frozen", "This account is frozen. Ask its operator.")
-    check_key(key, client=client, now=call.received_at)
-    model = stores.catalog.get(request.model_id)
-    if model is None:
-        message = f"There is no model {request.model_id!r}. GET /v1/managed/models lists them."
-        raise NotFound("model_not_found", message, param="model")
-    check_model(key, model_id=model.model_id, cli_only=model.cli_only, client=client)
+    account, model = check_call(call, request, key=key, client=client, stores=stores)
     if request.demand.server_tool_uses and model.price.server_tool_request is None:
         raise UnsupportedField(f"{model.model_id} has no price for server tools.", param="tools")
     if request.makes_images and "image" not in model.output_modalities:
@@ -98,6 +90,29 @@ def permit(
         session_id=session_id,
         is_strict=call.headers.get(headers.STRICT_MAX_TOKENS, b"").lower() == b"true",
     )
+
+
+def check_call(
+    call: Call, request: Request, *, key: KeySnapshot, client: Client, stores: Stores
+) -> tuple[AccountSnapshot, ModelSnapshot]:
+    """Whether this key may call this model at all.
+
+    Raises: KeyRefused, NotFound.
+    """
+    account = stores.accounts.get(key.account_id)
+    if account is None or account.is_frozen:
+        raise KeyRefused("account_frozen", "This account is frozen. Ask its operator.")
+    check_key(key, client=client, now=call.received_at)
+    model = stores.catalog.get(request.model_id)
+    if model is None:
+        raise model_not_found(request.model_id)
+    check_model(key, model_id=model.model_id, cli_only=model.cli_only, client=client)
+    return account, model
+
+
+def model_not_found(model_id: str) -> NotFound:
+    message = f"There is no model {model_id!r}. GET /v1/managed/models lists them."
+    return NotFound("model_not_found", message, param="model")
 
 
 def bound(

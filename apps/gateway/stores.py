@@ -12,6 +12,7 @@ from typing import Final
 from apps.accounts.cache import AccountCache, SnapshotCache, refresh
 from apps.catalog.cache import CatalogCache
 from apps.core import clock
+from apps.gateway.count_limit import CountLimit
 from apps.gateway.counting import Counter
 from apps.gateway.refusals import RefusalLog
 from apps.governor.store.protocol import Governor
@@ -47,6 +48,9 @@ class Stores:
     counter: Counter = field(default_factory=Counter)
     calls: int = 0
     """Calls under way."""
+    counts: CountLimit = field(default_factory=CountLimit)
+    counting: int = 0
+    """Counts of tokens that upstreams are asked for."""
     draining: int = 0
     """Streams that are read on after their caller left."""
     _thread: ThreadPoolExecutor = field(

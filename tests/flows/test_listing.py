@@ -17,7 +17,9 @@ LISTED = (
     "POST /v1/managed/images/generations",
     "POST /v1/managed/messages",
     "POST /v1/messages",
+    "POST /v1/messages/count_tokens",
     "GET /v1/managed/models",
+    "GET /v1/managed/models/{id}",
 )
 
 
@@ -56,6 +58,64 @@ def test_anthropics_clients_get_their_own_shape(alice: Person) -> None:
     assert (first["type"], first["display_name"]) == ("model", MODELS[first["id"]]["name"])
     with alice.anthropic() as client:
         assert {model.id for model in client.models.list()} == MODELS.keys()
+
+
+@pytest.mark.parametrize(
+    ("query", "expected", "has_more"),
+    [
+        ("limit=2", [0, 1], True),
+        ("limit=2&after_id={0}", [1, 2], True),
+        ("limit=2&before_id={2}", [0, 1], False),
+        ("limit=1&before_id={2}", [1], True),
+        ("after_id=nothing", [], False),
+    ],
+)
+def test_anthropics_clients_page_through_the_list(
+    alice: Person, query: str, expected: list[int], has_more: bool
+) -> None:
+    ids = [model["id"] for model in alice.get("/v1/models").json["data"]]
+    reply = alice.get(f"/v1/models?{query.format(*ids)}", anthropic_version="2023-06-01")
+    assert [model["id"] for model in reply.json["data"]] == [ids[place] for place in expected]
+    assert reply.json["has_more"] is has_more
+
+
+@pytest.mark.parametrize("limit", ["0", "1001", "-1", "x", "9" * 400, "²"])
+def test_a_page_has_a_sensible_length(alice: Person, limit: str) -> None:
+    assert alice.get(f"/v1/models?limit={limit}", anthropic_version="2023-06-01").refusal == (400, "invalid_request")
+
+
+def test_anthropics_clients_find_their_members_on_the_managed_paths_too(alice: Person) -> None:
+    reply = alice.get("/v1/managed/models", anthropic_version="2023-06-01")
+    assert (reply.json["object"], reply.json["has_more"], len(reply.json["data"])) == ("list", False, 16)
+    first = reply.json["data"][0]
+    assert (first["object"], first["type"]) == ("model", "model")
+    assert first["name"] == first["display_name"]
+
+
+@pytest.mark.parametrize("path", ["/v1/managed/models", "/v1/models"])
+def test_one_model_is_shown_as_in_the_list(alice: Person, path: str) -> None:
+    for headers in ({}, {"anthropic_version": "2023-06-01"}):
+        for listed in alice.get(path, **headers).json["data"]:
+            reply = alice.get(f"{path}/{listed['id']}", **headers)
+            assert (reply.status, reply.json) == (200, listed)
+
+
+def test_the_official_sdks_retrieve_a_model(alice: Person) -> None:
+    with alice.openai() as client:
+        assert client.models.retrieve("gpt-5-5").id == "gpt-5-5"
+    with alice.anthropic() as claude:
+        assert claude.models.retrieve("claude-haiku-latest").display_name == "Claude Haiku Latest"
+
+
+@pytest.mark.parametrize("path", ["/v1/managed/models", "/v1/models"])
+def test_a_model_that_is_not_there_is_not_found_in_the_callers_shape(operator: Operator, path: str) -> None:
+    alice = operator.person("alice", "--models", "gpt-5-5")
+    for model_id in ("nothing", "kimi-latest", "", "a/b", "gpt-5-5/x", "%00"):
+        reply = alice.get(f"{path}/{model_id}")
+        assert reply.refusal == (404, "model_not_found")
+        assert reply.error["type"] == "invalid_request_error"
+        reply = alice.get(f"{path}/{model_id}", anthropic_version="2023-06-01")
+        assert (reply.status, reply.json["type"], reply.error["type"]) == (404, "error", "not_found_error")
 
 
 def test_openais_sdk_lists_models(alice: Person) -> None:
@@ -129,6 +189,28 @@ def test_a_websocket_is_refused_so_that_clients_fall_back(alice: Person, path: s
     assert reply.refusal == (426, "websocket_unsupported")
     assert reply.headers["x-request-id"] == reply.headers["request-id"]
     assert (reply.json.get("type") == "error") == (path == "/v1/messages")
+
+
+@pytest.mark.parametrize("connection", ["keep-alive", "close"])
+def test_what_a_proxy_leaves_of_a_handshake_is_refused_alike(alice: Person, connection: str) -> None:
+    """Proxies take `Connection: Upgrade` away and may leave the rest."""
+    with Connection(alice.server.port) as socket:
+        socket.head(
+            "/v1/responses",
+            method="GET",
+            connection=connection,
+            upgrade="websocket",
+            sec_websocket_version="13",
+            authorization=f"Bearer {alice.key}",
+        )
+        assert socket.reply().refusal == (426, "websocket_unsupported")
+
+
+@pytest.mark.parametrize("path", ["/v1/managed/responses", "/v1/responses", "/v1/nothing"])
+def test_a_handshake_without_its_key_is_refused_with_426(alice: Person, path: str) -> None:
+    with Connection(alice.server.port) as socket:
+        socket.head(path, method="GET", connection="Upgrade", upgrade="websocket", authorization=f"Bearer {alice.key}")
+        assert socket.reply().status == 426
 
 
 def test_a_websocket_to_nowhere_is_refused_without_noise(server: Server) -> None:

@@ -121,6 +121,19 @@ def parse(body: bytes) -> Request:
     )
 
 
+def parse_count(body: bytes) -> Request:
+    """A request to `count_tokens`: like one for an answer, less its maximum; no tool of it will run.
+
+    Raises: InvalidRequest, UnsupportedField.
+    """
+    fields = open_body(body)
+    check_fields(fields, REFUSED)
+    model_id = read_model(fields)
+    tally = Tally()
+    _check_messages(fields, tally)
+    return Request(model_id=model_id, fields=fields, demand=tally.demand(len(body)))
+
+
 def upstream_body(request: Request, *, upstream_model: str, max_tokens: int | None) -> bytes:
     """See `Dialect.upstream_body`. This dialect always reports usage and has no cache keys."""
     fields = start_body(request, upstream_model=upstream_model)
