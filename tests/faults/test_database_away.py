@@ -216,11 +216,11 @@ def test_a_killed_servers_journal_is_settled_by_the_next(site: Site) -> None:
 
 def test_a_neighbour_settles_what_a_killed_process_left(site: Site) -> None:
     alice = site.operator.person("alice")
-    calls = begin(site, alice, (MESSAGES,))
     neighbour = Server(site.data_dir, {}, module="tests.faults.serve")
     neighbour.environ = {**site.server.environ, "PORT": str(neighbour.port)}
     neighbour.start()
     try:
+        calls = begin(site, alice, (MESSAGES,))
         site.cluster.stop("immediate")
         assert [call.billing["settlement"] for call in calls] == ["pending"] * 2
         site.server.kill()
