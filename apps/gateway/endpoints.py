@@ -58,25 +58,7 @@ async def gateway(scope: Scope, receive: Receive, send: Send, stores: Stores) ->
     """Answer one request under `/v1`."""
     call = read_head(scope, dialect=dialect_of(scope["path"]))
     try:
-        if call.header(b"upgrade").lower() == "websocket":
-            raise no_websockets()
-        if call.dialect is not None:
-            if call.method != "POST":
-                raise WrongMethod("POST")
-            if call.path in count_tokens.PATHS:
-                await count_tokens.count_tokens(call, receive, send, stores)
-            else:
-                await serve(call, call.dialect, receive, send, stores)
-        elif call.path in show_models.PATHS or call.path.startswith(show_models.ONE):
-            if call.method not in {"GET", "HEAD"}:
-                raise WrongMethod("GET, HEAD")
-            if call.path in show_models.PATHS:
-                await show_models.show_models(call, scope["query_string"], send, stores)
-            else:
-                await show_models.show_model(call, send, stores)
-        else:
-            call.is_anthropic = call.is_anthropic or "/messages" in call.path
-            raise NotFound("not_found", f"There is no {call.path} here. The endpoints are: {LISTED}.")
+        await _answer(call, scope["query_string"], receive, send, stores)
     except GatewayError as error:
         await _refuse(call, error, receive, send)
     except (CallerLeft, CallerGone):
@@ -90,6 +72,29 @@ async def gateway(scope: Scope, receive: Receive, send: Send, stores: Stores) ->
         logger.exception("%s failed", call.request_name)
         failure = GatewayError("internal_error", "The gateway failed. This was logged; the call was not charged.")
         await _refuse(call, failure, receive, send)
+
+
+async def _answer(call: Call, query: bytes, receive: Receive, send: Send, stores: Stores) -> None:
+    """Raises: GatewayError before anything was sent; CallerLeft, CallerGone where nobody is left to be told."""
+    if call.header(b"upgrade").lower() == "websocket":
+        raise no_websockets()
+    if call.dialect is not None:
+        if call.method != "POST":
+            raise WrongMethod("POST")
+        if call.path in count_tokens.PATHS:
+            await count_tokens.count_tokens(call, receive, send, stores)
+        else:
+            await serve(call, call.dialect, receive, send, stores)
+    elif call.path in show_models.PATHS or call.path.startswith(show_models.ONE):
+        if call.method not in {"GET", "HEAD"}:
+            raise WrongMethod("GET, HEAD")
+        if call.path in show_models.PATHS:
+            await show_models.show_models(call, query, send, stores)
+        else:
+            await show_models.show_model(call, send, stores)
+    else:
+        call.is_anthropic = call.is_anthropic or "/messages" in call.path
+        raise NotFound("not_found", f"There is no {call.path} here. The endpoints are: {LISTED}.")
 
 
 async def refuse_websocket(scope: Scope, send: Send) -> None:
