@@ -88,10 +88,7 @@ async def _answer(call: Call, query: bytes, receive: Receive, send: Send, stores
     elif call.path in show_models.PATHS or call.path.startswith(show_models.ONE):
         if call.method not in {"GET", "HEAD"}:
             raise WrongMethod("GET, HEAD")
-        if call.path in show_models.PATHS:
-            await show_models.show_models(call, query, send, stores)
-        else:
-            await show_models.show_model(call, send, stores)
+        await show_models.show(call, query, send, stores)
     else:
         call.is_anthropic = call.is_anthropic or "/messages" in call.path
         raise NotFound("not_found", f"There is no {call.path} here. The endpoints are: {LISTED}.")

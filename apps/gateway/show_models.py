@@ -17,37 +17,30 @@ ONE: Final = tuple(f"{path}/" for path in PATHS)
 """What a model's id is appended to."""
 
 
-async def show_models(call: Call, query: bytes, send: Send, stores: Stores) -> None:
-    """Raises: GatewayError."""
-    key = await _identified(call, stores)
-    models = [model for model in stores.catalog.all() if _may_see(key, model)]
-    if not call.is_anthropic:
-        listed = listing.openai_list(models)
-    else:
-        listed = listing.paged_list(models, listing.read_page(query), show=_shape(call))
-        if _is_managed(call):
-            listed["object"] = "list"
-    await _send(call, listed, send)
-
-
-async def show_model(call: Call, send: Send, stores: Stores) -> None:
-    """One model, in the shape of the list.
+async def show(call: Call, query: bytes, send: Send, stores: Stores) -> None:
+    """Answer one look-up: the list, or one model of it.
 
     Raises: GatewayError; NotFound for a model outside of the key's scope, too.
     """
-    key = await _identified(call, stores)
-    prefix = next(path for path in ONE if call.path.startswith(path))
-    model_id = call.path.removeprefix(prefix)
-    model = stores.catalog.get(model_id)
-    if model is None or not _may_see(key, model):
-        raise model_not_found(model_id)
-    await _send(call, _shape(call)(model), send)
-
-
-async def _identified(call: Call, stores: Stores) -> KeySnapshot:
     key = await identify(call, stores)
     check_key(key, client=read_client(call), now=call.received_at)
-    return key
+    if call.path in PATHS:
+        shown = _listed(call, query, [model for model in stores.catalog.all() if _may_see(key, model)])
+    else:
+        model_id = call.path.removeprefix(next(path for path in ONE if call.path.startswith(path)))
+        model = stores.catalog.get(model_id)
+        if model is None or not _may_see(key, model):
+            raise model_not_found(model_id)
+        shown = _shape(call)(model)
+    body = b"" if call.method == "HEAD" else listing.encode(shown)
+    await respond.send_reply(send, status=200, head=[respond.JSON, *respond.request_headers(call)], body=body)
+
+
+def _listed(call: Call, query: bytes, models: list[ModelSnapshot]) -> dict[str, Any]:
+    if not call.is_anthropic:
+        return listing.openai_list(models)
+    listed = listing.paged_list(models, listing.read_page(query), show=_shape(call))
+    return {"object": "list", **listed} if _is_managed(call) else listed
 
 
 def _may_see(key: KeySnapshot, model: ModelSnapshot) -> bool:
@@ -63,9 +56,3 @@ def _shape(call: Call) -> listing.Show:
 
 def _is_managed(call: Call) -> bool:
     return call.path.startswith(PATHS[0])
-
-
-async def _send(call: Call, shown: dict[str, Any], send: Send) -> None:
-    head = [respond.JSON, *respond.request_headers(call)]
-    body = listing.encode(shown)
-    await respond.send_reply(send, status=200, head=head, body=b"" if call.method == "HEAD" else body)
