@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from apps.dialects.hub.exchange import Exchange
+from apps.dialects.hub.protocol import CallerSide
 from apps.dialects.protocol import Dialect, Reply, Request, StreamRelay
 from apps.dialects.registry import CALLERS, DIALECTS, UPSTREAMS
 
@@ -47,7 +48,7 @@ class PassThrough:
     def __init__(self, dialect: Dialect, request: Request) -> None:
         self.spoken = dialect.name
         self._dialect = dialect
-        self._request = request
+        self._request = dialect.without_foreign(request)
 
     @property
     def adapted(self) -> tuple[str, ...]:
@@ -74,6 +75,16 @@ class PassThrough:
         return self._dialect.read_error(status, body)
 
 
+class MixedCaller:
+    """A caller that asks in one dialect and wants its answer in another: see `CallerSide`."""
+
+    def __init__(self, asks: CallerSide, hears: CallerSide) -> None:
+        self.name = hears.name
+        self.read_conversation = asks.read_conversation
+        self.write_answer = hears.write_answer
+        self.stream_writer = hears.stream_writer
+
+
 def reachable(dialect: str) -> frozenset[str]:
     """The upstreams' dialects that callers of `dialect` can be served in."""
     own = {dialect} & DIALECTS.keys()
@@ -86,13 +97,20 @@ def passages(dialect: Dialect, request: Request, spoken: Sequence[str]) -> Itera
 
     Raises: InvalidRequest, UnsupportedField, where the request is malformed, or says what the hub has no word for.
     """
-    if dialect.name in spoken:
+    if dialect.name in spoken and request.written_in is None:
         yield PassThrough(dialect, request)
         return
-    caller = CALLERS.get(dialect.name)
+    caller = _caller(dialect, request)
     if caller is None:
         return
     for name in spoken:
         upstream = UPSTREAMS.get(name)
         if upstream is not None:
             yield Exchange(caller, upstream, request)
+
+
+def _caller(dialect: Dialect, request: Request) -> CallerSide | None:
+    caller = CALLERS.get(dialect.name)
+    if caller is None or request.written_in is None:
+        return caller
+    return MixedCaller(CALLERS[request.written_in], caller)

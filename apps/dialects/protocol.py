@@ -70,6 +70,8 @@ class Request:
     """`prompt_cache_key`, which also serves as the last resort for a session id."""
     adapted: tuple[str, ...] = ()
     """Adaptations made on the way in (`quality: standard -> auto`), shown in X-Hypereal-Adapted."""
+    written_in: str | None = None
+    """The dialect that the body is written in, where that is not the endpoint's: then it is always translated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,10 @@ class Dialect(Protocol):
     ) -> bytes:
         """The body to send: model's name replaced, `max_tokens` set where not None, usage asked for, cache keys
         namespaced with `account_tag`. All other fields as the caller wrote them."""
+
+    def without_foreign(self, request: Request) -> Request:
+        """The request without reasoning that providers of other dialects sealed: it came as this dialect's own, in a
+        translated reply, and no provider of this one takes it. What is left out is named in `adapted`."""
 
     def read_reply(self, body: bytes) -> Reply:
         """Meter a plain 2xx reply. Raises: ValueError where it is no JSON object of this dialect."""

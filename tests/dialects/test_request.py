@@ -172,12 +172,6 @@ def test_a_prompt_is_text(value: Any) -> None:
     assert refused.value.param == "prompt"
 
 
-def test_a_responses_body_on_chat_is_sent_to_the_right_door() -> None:
-    with pytest.raises(InvalidRequest, match="/responses") as refused:
-        BY_ENDPOINT["chat"].parse(body("responses"))
-    assert refused.value.param == "messages"
-
-
 def test_a_chat_body_on_responses_is_sent_to_the_right_door() -> None:
     with pytest.raises(InvalidRequest, match="/chat/completions"):
         BY_ENDPOINT["responses"].parse(body("chat"))

@@ -26,6 +26,9 @@ class AnthropicMessages:
     ) -> bytes:
         return upstream_body(request, upstream_model=upstream_model, max_tokens=max_tokens)
 
+    def without_foreign(self, request: Request) -> Request:
+        return request
+
     def read_reply(self, body: bytes) -> Reply:
         return reply.read_reply(body)
 

@@ -26,6 +26,9 @@ class OpenAIChat:
     ) -> bytes:
         return upstream_body(request, upstream_model=upstream_model, max_tokens=max_tokens, account_tag=account_tag)
 
+    def without_foreign(self, request: Request) -> Request:
+        return request
+
     def read_reply(self, body: bytes) -> Reply:
         return reply.read_reply(body)
 

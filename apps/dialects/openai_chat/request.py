@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -27,7 +28,8 @@ from apps.dialects.common.json_body import (
 )
 from apps.dialects.common.refused import Refusal, Table, Why, check_fields, read_tools, refuse, refuse_tool
 from apps.dialects.common.upstream import lowered, namespaced, start_body
-from apps.dialects.protocol import InvalidRequest, Request
+from apps.dialects.openai_responses import request as responses
+from apps.dialects.protocol import OPENAI_RESPONSES, InvalidRequest, Request
 
 MAX_CHOICES: Final = 128
 IMAGE_SIZES: Final = ("1K", "2K", "4K")
@@ -119,15 +121,14 @@ _FILE: Final = msgspec.json.Decoder(_FilePart)
 
 def parse(body: bytes) -> Request:
     fields = open_body(body)
+    if given(fields, "messages") is None and given(fields, "input") is not None:
+        return _parse_responses(body, fields)
     check_fields(fields, REFUSED)
     model_id = read_model(fields)
     tally = Tally()
     _check_messages(fields, tally)
     _check_tools(fields)
     is_stream = read_flag(fields, "stream")
-    maxima = [
-        value for name in ("max_tokens", "max_completion_tokens") if (value := read_count(fields, name)) is not None
-    ]
     stream_options = read_object(fields, "stream_options")
     makes_images = _makes_images(fields)
     return Request(
@@ -135,7 +136,7 @@ def parse(body: bytes) -> Request:
         fields=fields,
         demand=tally.demand(len(body)),
         is_stream=is_stream,
-        max_tokens=min(maxima, default=None),
+        max_tokens=min(_maxima(fields), default=None),
         thinking_budget=_thinking_budget(fields),
         n=read_count(fields, "n", most=MAX_CHOICES) or 1,
         wants_usage=read_flag(stream_options, "include_usage") if is_stream else True,
@@ -143,6 +144,25 @@ def parse(body: bytes) -> Request:
         makes_images=makes_images,
         cache_key=read_cache_key(fields),
     )
+
+
+def _parse_responses(body: bytes, fields: Fields) -> Request:
+    """A Responses request that wants to be answered in chat: some editors post one here (Cursor does, for models whose
+    names look like OpenAI's), with `stream_options` and maxima as chat has them."""
+    request = responses.parse(body)
+    stream_options = read_object(fields, "stream_options")
+    return replace(
+        request,
+        max_tokens=min((*_maxima(fields), *([request.max_tokens] if request.max_tokens else [])), default=None),
+        wants_usage=read_flag(stream_options, "include_usage") if request.is_stream else True,
+        written_in=OPENAI_RESPONSES,
+    )
+
+
+def _maxima(fields: Fields) -> list[int]:
+    return [
+        value for name in ("max_tokens", "max_completion_tokens") if (value := read_count(fields, name)) is not None
+    ]
 
 
 def upstream_body(request: Request, *, upstream_model: str, max_tokens: int | None, account_tag: str) -> bytes:
@@ -163,11 +183,6 @@ def upstream_body(request: Request, *, upstream_model: str, max_tokens: int | No
 
 def _check_messages(fields: Fields, tally: Tally) -> None:
     raw = given(fields, "messages")
-    if raw is None and given(fields, "input") is not None:
-        raise InvalidRequest(
-            "`messages` is required; a body with `input` belongs to the Responses API: send it to /responses.",
-            param="messages",
-        )
     if raw is None or first_byte(raw) != b"[":
         raise InvalidRequest("`messages` must be a list of messages.", param="messages")
     messages = read_list(_MESSAGES, raw, "messages")

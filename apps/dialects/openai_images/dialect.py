@@ -25,6 +25,9 @@ class OpenAIImages:
     ) -> bytes:
         return upstream_body(request, upstream_model=upstream_model)
 
+    def without_foreign(self, request: Request) -> Request:
+        return request
+
     def read_reply(self, body: bytes) -> Reply:
         return reply.read_reply(body)
 

@@ -40,13 +40,16 @@ NAMES: Final = {
 _READ: Final = frozenset(
     {"model", "input", "instructions", "tools", "tool_choice", "parallel_tool_calls", "max_output_tokens", "text",
      "reasoning", "include", "temperature", "top_p", "top_logprobs", "metadata", "user", "safety_identifier",
-     "prompt_cache_key", "stream", "presence_penalty", "frequency_penalty"}
+     "prompt_cache_key", "stream", "presence_penalty", "frequency_penalty", "stop", "n"}
 )  # fmt: skip
 _MEANINGLESS: Final = frozenset(
     {"stream_options", "store", "service_tier", "background", "max_tool_calls", "client_metadata", "speed",
      "inference_geo"}
 )  # fmt: skip
 """Fields that say nothing to another protocol's provider: `parse` let through only values that change nothing."""
+
+CHAT_MAXIMA: Final = frozenset({"max_tokens", "max_completion_tokens"})
+"""Chat's names of the maximum, which its `parse` reads where such a body is posted there."""
 
 _ECHOED: Final = (
     "instructions", "max_output_tokens", "metadata", "parallel_tool_calls", "prompt_cache_key", "reasoning",
@@ -60,6 +63,7 @@ LOGPROBS: Final = "message.output_text.logprobs"
 _NUMBER: Final = msgspec.json.Decoder(float)
 _FLAG: Final = msgspec.json.Decoder(bool)
 _WORDS: Final = msgspec.json.Decoder(list[str])
+_STOP: Final = msgspec.json.Decoder(str | list[str])
 
 
 class _Format(msgspec.Struct):
@@ -85,6 +89,8 @@ def read_conversation(request: Request) -> Conversation:
     choice = given(fields, "tool_choice")
     include = _words(fields, "include")
     text = nested(fields, "text")
+    if (read_count(fields, "n") or 1) > 1:
+        raise UnsupportedField("`n` must be 1: a response is one answer.", param="n")
     user = "safety_identifier" if given(fields, "safety_identifier") is not None else "user"
     return Conversation(
         reader.turns,
@@ -93,6 +99,7 @@ def read_conversation(request: Request) -> Conversation:
         parallel_tools=_flag(fields, "parallel_tool_calls"),
         output_format=_output_format(text),
         max_tokens=request.max_tokens,
+        stop=_stop(fields),
         reasoning=_reasoning(nested(fields, "reasoning")),
         tuning=_tuning(fields, text, user),
         logprobs=_logprobs(fields, include),
@@ -100,7 +107,7 @@ def read_conversation(request: Request) -> Conversation:
         cache_key=request.cache_key or "",
         wants_encrypted_reasoning=ENCRYPTED in include,
         names={**NAMES, "user": user},
-        unread=(*offer.left_out, *reader.left_out, *_unread(fields)),
+        unread=(*offer.left_out, *reader.left_out, *_unread(request)),
         echo={name: fields[name] for name in _ECHOED if name in fields},
     )
 
@@ -143,6 +150,15 @@ def _output_format(text: Fields) -> OutputFormat | None:
     return OutputFormat("schema", shape.schema, shape.name or "", shape.description or "", shape.strict)
 
 
+def _stop(fields: Fields) -> tuple[str, ...]:
+    """No field of this protocol, but said by clients that know others: never dropped in silence."""
+    raw = given(fields, "stop")
+    if raw is None:
+        return ()
+    stop = read(_STOP, raw, "stop", "a string or a list of strings")
+    return (stop,) if isinstance(stop, str) else tuple(stop)
+
+
 def _reasoning(fields: Fields) -> Reasoning:
     effort = read_text(fields, "effort") or ""
     summary = read_text(fields, "summary") or read_text(fields, "generate_summary") or ""
@@ -166,8 +182,10 @@ def _logprobs(fields: Fields, include: list[str]) -> int | None:
     return (top or 0) if top or LOGPROBS in include else None
 
 
-def _unread(fields: Fields) -> list[str]:
-    unknown = [name for name in fields if name not in _READ and name not in _MEANINGLESS and given(fields, name)]
+def _unread(request: Request) -> list[str]:
+    fields = request.fields
+    read_before = _READ if request.written_in is None else _READ | CHAT_MAXIMA
+    unknown = [name for name in fields if name not in read_before and name not in _MEANINGLESS and given(fields, name)]
     if "truncation" in unknown and read_text(fields, "truncation") == "disabled":
         unknown.remove("truncation")
     return unknown

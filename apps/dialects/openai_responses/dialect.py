@@ -5,6 +5,7 @@ from __future__ import annotations
 from apps.dialects.common import scrub
 from apps.dialects.common.json_reply import with_hypereal
 from apps.dialects.openai_responses import reply
+from apps.dialects.openai_responses.foreign import without_foreign
 from apps.dialects.openai_responses.request import parse, upstream_body
 from apps.dialects.openai_responses.stream import ResponsesRelay
 from apps.dialects.protocol import OPENAI_RESPONSES, Reply, Request
@@ -25,6 +26,9 @@ class OpenAIResponses:
         self, request: Request, *, upstream_model: str, max_tokens: int | None, account_tag: str
     ) -> bytes:
         return upstream_body(request, upstream_model=upstream_model, max_tokens=max_tokens, account_tag=account_tag)
+
+    def without_foreign(self, request: Request) -> Request:
+        return without_foreign(request)
 
     def read_reply(self, body: bytes) -> Reply:
         return reply.read_reply(body)

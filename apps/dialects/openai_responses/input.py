@@ -42,7 +42,8 @@ class ItemWriter:
         self._marks_cache = marks_cache(upstream_model)
         self._speaks_reasoning = speaks_reasoning(upstream_model)
         self._knows_custom = knows_custom_tools(upstream_model)
-        self._customs = {tool.name for tool in conversation.tools if tool.is_custom}
+        self._custom_calls: set[str] = set()
+        """Ids of calls of free text: their results are of that kind too, whatever the caller's dialect calls them."""
 
     def write(self, turns: list[Turn]) -> list[Item]:
         items: list[Item] = []
@@ -90,6 +91,8 @@ class ItemWriter:
     def _call(self, part: ToolCall) -> Item:
         self._leave_out_mark(part.cache)
         is_custom = part.is_custom and self._knows_custom
+        if is_custom:
+            self._custom_calls.add(part.id)
         arguments = wrap_input(part.arguments) if part.is_custom and not is_custom else part.arguments
         name = plain_name(part.name, most=MAX_NAME_CHARS)
         return call_item(short_id(part.id), name, arguments, is_custom=is_custom)
@@ -117,7 +120,7 @@ class ItemWriter:
             self._mark(content[-1], part.cache)
         is_plain = len(content) == 1 and content[0].keys() == {"type", "text"}
         output: Any = content[0]["text"] if is_plain else content or ""
-        is_custom = self._knows_custom and (part.is_custom or part.name in self._customs)
+        is_custom = part.call_id in self._custom_calls or (part.is_custom and self._knows_custom)
         item: Item = {
             "type": "custom_tool_call_output" if is_custom else "function_call_output",
             "call_id": short_id(part.call_id),

@@ -177,7 +177,7 @@ def conversations(draw: st.DrawFn) -> Conversation:
         turns.append(Turn("system", [Text(draw(text))]))
     for _ in range(draw(st.integers(1, 3))):
         turns.append(Turn(draw(st.sampled_from(["user", "developer"])), draw(st.lists(said, min_size=1, max_size=3))))
-        made = [draw(calls(index)) for index in range(draw(st.integers(0, 2)))]
+        made = [draw(calls(len(turns) * 10 + index)) for index in range(draw(st.integers(0, 2)))]
         answer: list[Part] = [
             *draw(st.lists(thoughts(own_only=True), max_size=1)),
             *draw(st.lists(st.builds(Text, text) | st.builds(Refusal, text), min_size=1, max_size=2)),
