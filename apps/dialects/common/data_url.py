@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+from msgspec import Raw
+
 MAX_HEAD_CHARS: Final = 512
 """Media type and parameters end within this."""
 
@@ -23,5 +26,9 @@ def split_data_url(url: str) -> tuple[str, str] | None:
     return media_type.lower(), url[comma + 1 :]
 
 
-def data_url(media_type: str, payload: str) -> str:
-    return f"data:{media_type or 'application/octet-stream'};base64,{payload}"
+def data_url(media_type: str, payload: str | Raw) -> str | Raw:
+    """The URL; of a raw JSON string, a raw JSON string."""
+    head = f"data:{media_type or 'application/octet-stream'};base64,"
+    if isinstance(payload, str):
+        return head + payload
+    return Raw(b"".join((msgspec.json.encode(head)[:-1], memoryview(payload)[1:])))

@@ -24,6 +24,10 @@ class EventTooLarge(ValueError):
     """An event is larger than `MAX_EVENT_BYTES`."""
 
 
+LARGE_EVENT_BYTES: Final = 65_536
+"""An event beyond this is an image: it is kept once, and framed again only where somebody wants its bytes."""
+
+
 class Event(msgspec.Struct, gc=False):
     """One event: `data` on a single line, `frame` the whole event with LF line ends and its blank line."""
 
@@ -31,11 +35,17 @@ class Event(msgspec.Struct, gc=False):
     """Empty where the event has none."""
     data: bytes
     """Empty for a comment."""
-    frame: bytes
+    kept_frame: bytes = b""
+
+    @property
+    def frame(self) -> bytes:
+        return self.kept_frame or frame_of(self.name, self.data)
 
 
 def frame_of(name: bytes, data: bytes) -> bytes:
-    return b"event: " + name + b"\ndata: " + data + b"\n\n" if name else b"data: " + data + b"\n\n"
+    if name:
+        return b"".join((b"event: ", name, b"\ndata: ", data, b"\n\n"))
+    return b"".join((b"data: ", data, b"\n\n"))
 
 
 class Splitter:
@@ -82,7 +92,15 @@ class Splitter:
             if len(buffer) > MAX_EVENT_BYTES:
                 raise EventTooLarge
             return []
-        whole = bytes(buffer[: cut + 2])
+        if cut + 2 == len(buffer):
+            self._buffer = bytearray()
+            self._scanned = 0
+            large = _read_large(buffer)
+            if large is None:
+                return self._parse(bytes(buffer))
+            self._is_started = True
+            return [large]
+        whole = bytes(memoryview(buffer)[: cut + 2])
         del buffer[: cut + 2]
         self._scanned = len(buffer)
         return self._parse(whole)
@@ -99,6 +117,21 @@ class Splitter:
             if event is not None:
                 events.append(event)
         return events
+
+
+def _read_large(block: bytearray) -> Event | None:
+    """One large event on its usual lines, copied once; None for anything else."""
+    if len(block) < LARGE_EVENT_BYTES:
+        return None
+    name, start = b"", 0
+    if block.startswith(b"event: "):
+        line_end = block.find(b"\n")
+        name, start = bytes(block[7:line_end]), line_end + 1
+    if not block.startswith(b"data: ", start) or block.find(b"\n", start) != len(block) - 2:
+        return None
+    if len(block) > MAX_EVENT_BYTES:
+        raise EventTooLarge
+    return Event(name, bytes(memoryview(block)[start + 6 : -2]))
 
 
 def _read(block: bytes) -> Event | None:

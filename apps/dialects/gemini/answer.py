@@ -9,7 +9,7 @@ import msgspec
 from apps.core.tokens import NO_USAGE
 from apps.dialects.common.scrub import failure_message
 from apps.dialects.gemini.endings import blocked, read_ending
-from apps.dialects.gemini.parts import END, IMAGE, TEXT, Part, arguments_of, new_call_id, signature_of
+from apps.dialects.gemini.parts import END, PICTURE, TEXT, Part, arguments_of, image_of, new_call_id, signature_of
 from apps.dialects.gemini.tokens import read_logprobs
 from apps.dialects.gemini.usage import read_usage
 from apps.dialects.hub.answer import Answer, AnswerPart, Choice, Ending
@@ -89,8 +89,8 @@ def _read_part(part: Part, parts: list[AnswerPart]) -> None:
         parts.append(ToolCall(id_, call.name or "", arguments_of(call)))
     elif part.inline_data is not None:
         if signature:
-            parts.append(signature_of(f"{IMAGE}{_count(parts, Image)}", signature))
-        parts.append(Image(part.inline_data.mime_type or "", part.inline_data.data))
+            parts.append(signature_of(f"{PICTURE}{_count(parts, Image)}", signature))
+        parts.append(image_of(part.inline_data))
     elif part.thought:
         parts.append(
             Thinking(part.text or "", Seal(GEMINI, ENCRYPTED, signature) if signature else None, is_summary=True)

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
-from apps.dialects.gemini.parts import END, IMAGE, TEXT
+from apps.dialects.gemini.parts import END, PICTURE, TEXT
 from apps.dialects.hub.abilities import note
 from apps.dialects.hub.conversation import (
     Conversation,
@@ -185,7 +185,7 @@ class _Answer:
 
     def sign_image(self, shown: Shown) -> Shown:
         self._images += 1
-        return self._signed(f"{IMAGE}{self._images - 1}", shown)
+        return self._signed(f"{PICTURE}{self._images - 1}", shown)
 
     def sign_call(self, call_id: str, shown: Shown) -> Shown:
         return self._signed(call_id, shown)
@@ -200,7 +200,7 @@ class _Answer:
         return shown if payload is None else {**shown, "thoughtSignature": payload}
 
 
-def _media(media_type: str, data: str, url: str) -> Shown:
+def _media(media_type: str, data: str | Raw, url: str) -> Shown:
     if not url:
         return {"inlineData": {"mimeType": media_type, "data": data}}
     suffix = url.partition("?")[0].rpartition(".")[2].lower()

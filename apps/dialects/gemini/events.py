@@ -13,11 +13,21 @@ from apps.dialects.common.sse import Event
 from apps.dialects.gemini.answer import REPLY, Candidate, Reply
 from apps.dialects.gemini.endings import blocked, read_ending
 from apps.dialects.gemini.partial_args import add_partial
-from apps.dialects.gemini.parts import END, IMAGE, TEXT, FunctionCall, Part, arguments_of, new_call_id, signature_of
+from apps.dialects.gemini.parts import (
+    END,
+    PICTURE,
+    TEXT,
+    FunctionCall,
+    Part,
+    arguments_of,
+    image_of,
+    new_call_id,
+    signature_of,
+)
 from apps.dialects.gemini.tokens import read_logprobs
 from apps.dialects.gemini.usage import read_usage
 from apps.dialects.hub.answer import Ending
-from apps.dialects.hub.conversation import Image, Thinking
+from apps.dialects.hub.conversation import Thinking
 from apps.dialects.hub.events import (
     Begin,
     BlockBegin,
@@ -123,9 +133,9 @@ class _CandidateReader:
         elif part.inline_data is not None:
             self.close(events)
             if signature:
-                self._signature(f"{IMAGE}{self._images}", signature, events)
+                self._signature(f"{PICTURE}{self._images}", signature, events)
             self._images += 1
-            events.append(Drawn(Image(part.inline_data.mime_type or "", part.inline_data.data), self._index))
+            events.append(Drawn(image_of(part.inline_data), self._index))
 
     def close(self, events: list[HubEvent]) -> None:
         """End what is open; arguments that came value by value are whole by now."""

@@ -12,13 +12,13 @@ import msgspec
 from msgspec import Raw
 
 from apps.core.ids import new_id
-from apps.dialects.common.json_body import NULL, is_null
-from apps.dialects.hub.conversation import Thinking
+from apps.dialects.common.json_body import NULL, first_byte, is_null
+from apps.dialects.hub.conversation import Image, Thinking
 from apps.dialects.hub.reasoning import ENCRYPTED, GEMINI, Seal
 
 TEXT: Final = "text:"
 END: Final = "end:"
-IMAGE: Final = "image:"
+PICTURE: Final = "image:"
 
 
 class FunctionCall(msgspec.Struct, rename="camel", gc=False):
@@ -30,8 +30,15 @@ class FunctionCall(msgspec.Struct, rename="camel", gc=False):
 
 
 class InlineData(msgspec.Struct, rename="camel", gc=False):
-    data: str = ""
+    data: Raw = Raw(b'""')
     mime_type: str | None = None
+
+
+def image_of(inline: InlineData) -> Image:
+    """Raises: ValueError, where the data is no string."""
+    if first_byte(inline.data) != b'"':
+        raise ValueError("inline data that is no string")
+    return Image(inline.mime_type or "", inline.data)
 
 
 class Part(msgspec.Struct, rename="camel", gc=False):

@@ -40,7 +40,9 @@ class Image:
     """An image in, or one that a model drew: by `url`, or as `data` (base64, as it stood in the body) with its type."""
 
     media_type: str = ""
-    data: str = ""
+    data: str | Raw = ""
+    """Raw: the JSON string as an upstream sent it, quotes and all. It goes into JSON again as it is: megabytes that
+    nobody decodes."""
     url: str = ""
     detail: str = ""
     """`low`, `high`, `auto`; empty: not said."""

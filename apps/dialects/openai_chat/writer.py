@@ -10,6 +10,7 @@ from msgspec import Raw
 from apps.core import clock
 from apps.core.errors import GatewayError
 from apps.core.tokens import TokenUsage
+from apps.dialects.common.data_url import data_url
 from apps.dialects.common.sse import COMMENT, frame_of
 from apps.dialects.hub.answer import Ending
 from apps.dialects.hub.conversation import Image, Thinking
@@ -204,10 +205,11 @@ class ChatWriter:
         return self._delta(event.choice, {"reasoning_details": details})
 
     def _draw(self, image: Image, index: int) -> bytes:
-        """An image may be megabytes: its data is encoded once and copied once, into the frame."""
+        """An image may be megabytes: where it came as JSON it is copied once, into the frame."""
         choice, opening = self._choice(index)
-        url = _encode(image.url) if image.url else _encode(f"data:{image.media_type};base64,")[:-1]
+        url = _encode(image.url) if image.url else _encode(data_url(image.media_type, ""))[:-1]
         head = b'{"images":[{"type":"image_url","index":%d,"image_url":{"url":' % choice.images
         choice.images += 1
-        data = b"" if image.url else memoryview(_encode(image.data))[1:]
+        encoded = image.data if isinstance(image.data, Raw) else _encode(image.data)
+        data = b"" if image.url else memoryview(encoded)[1:]
         return b"".join((opening, self._opening(index), head, url, data, b"}}]", self._tail))

@@ -137,7 +137,7 @@ def _native_item(item_id: str, tool: Tool, arguments: str) -> Item | None:
     return {"id": item_id, "type": f"{tool.native}_call", "status": "completed", member: raw}
 
 
-def drawing_item(item_id: str, media_type: str, data: str) -> Item:
+def drawing_item(item_id: str, media_type: str, data: str | Raw) -> Item:
     return {
         "id": item_id,
         "type": "image_generation_call",

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Raw
 
 from apps.core.tokens import NO_USAGE, TokenUsage
 from apps.dialects.common.sse import Splitter
@@ -22,6 +23,7 @@ from tests.dialects.hub.streams import Collector, read_stream
 
 USAGE = {"promptTokenCount": 5, "candidatesTokenCount": 7, "totalTokenCount": 12}
 CAT = {"inlineData": {"mimeType": "image/jpeg", "data": "/9j/"}}
+DRAWN = Image("image/jpeg", Raw(b'"/9j/"'))
 
 
 def chunk(*parts: dict[str, Any], finish: Any = None, index: int = 0, **more: Any) -> dict[str, Any]:
@@ -95,8 +97,8 @@ def test_signatures_of_texts_and_images_count_within_the_answer() -> None:
         Text("One."),
         Thinking(seal=seal("s1", "end:0")),
         Thinking(seal=seal("s2", "image:0")),
-        Image("image/jpeg", "/9j/"),
-        Image("image/jpeg", "/9j/"),
+        DRAWN,
+        DRAWN,
         Text("Two."),
         Thinking(seal=seal("s3", "text:1")),
     ]
@@ -187,6 +189,11 @@ def test_log_probabilities_are_listed_as_openai_lists_them() -> None:
     shown = {"token": "Hi", "logprob": -0.5, "bytes": [72, 105]}
     assert plain(reply).choices[0].logprobs == [{**shown, "top_logprobs": [shown]}]
     assert streamed(reply).choices[0].logprobs == plain(reply).choices[0].logprobs
+
+
+def test_an_image_that_is_no_string_is_no_reply() -> None:
+    with pytest.raises(ValueError, match="no string"):
+        plain(chunk({"inlineData": {"mimeType": "image/png", "data": 5}}, finish="STOP"))
 
 
 def test_failures() -> None:

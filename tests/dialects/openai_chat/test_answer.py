@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from msgspec import Raw
 from openai.types.chat import ChatCompletion
 
 from apps.core.tokens import TokenUsage
@@ -125,7 +126,7 @@ def test_calls_reasoning_and_images_are_written_with_their_seals() -> None:
         Thinking("hm", Seal("anthropic", "signature", "Eq=")),
         Thinking(seal=Seal("gemini", "encrypted", "CiQ=", "c1")),
         ToolCall("c1", "f", ""),
-        Image("image/jpeg", "/9j/"),
+        Image("image/jpeg", Raw(b'"/9j/"')),
     ]
     message = shown(Answer("x", [Choice(parts, Ending("tools"))]))["choices"][0]["message"]
     assert message == {

@@ -6,6 +6,7 @@ import json
 from copy import deepcopy
 from typing import Any
 
+from msgspec import Raw
 from openai.lib.streaming._deltas import accumulate_delta
 from openai.types.chat import ChatCompletionChunk
 
@@ -125,7 +126,7 @@ def test_a_signature_of_a_call_stands_in_the_details_and_on_the_call() -> None:
 
 
 def test_images_are_data_urls_of_the_type_that_the_upstream_says() -> None:
-    images = [Image("image/jpeg", "/9j/"), Image("image/png", "iVBO"), Image(url="https://example.com/a.png")]
+    images = [Image("image/jpeg", "/9j/"), Image("image/png", Raw(b'"iVBO"')), Image(url="https://example.com/a.png")]
     made = message(stream(one(Text("Here"), *images)))
     assert made["images"] == [
         {"type": "image_url", "index": 0, "image_url": {"url": "data:image/jpeg;base64,/9j/"}},
