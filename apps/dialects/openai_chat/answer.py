@@ -19,7 +19,7 @@ from apps.dialects.hub.reasoning import CHAT, ENCRYPTED, GEMINI, Seal
 from apps.dialects.openai_chat.details import read_details, write_details
 from apps.dialects.openai_chat.endings import read_ending, write_ending
 from apps.dialects.openai_chat.parts import image_object
-from apps.dialects.openai_chat.reply import usage_in
+from apps.dialects.openai_chat.reply import in_groq, usage_in
 from apps.dialects.openai_chat.usage import render_usage
 
 ID_PREFIX: Final = "chatcmpl-"
@@ -38,7 +38,7 @@ def read_answer(body: bytes) -> Answer:
     return Answer(
         id_,
         [_read_choice(choice) for choice in choices],
-        usage_in(reply, choices),
+        usage_in(reply.get("usage"), *(choice.get("usage") for choice in choices), in_groq(reply.get("x_groq"))),
         count(reply, "created") or 0,
         None if failed is None else failure_message(failed),
     )

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from msgspec import Raw
 
 from apps.core.errors import GatewayError
 from apps.dialects.common.json_reply import ReplyFields, decode, decode_as, open_fields, render
-from apps.dialects.common.metering import members
 from apps.dialects.common.relay import EventRelay
 from apps.dialects.common.sse import Event, frame_of
 from apps.dialects.openai_chat.error import error_event
-from apps.dialects.openai_chat.reply import hear_message
+from apps.dialects.openai_chat.reply import Message, count_images, hear_message
 from apps.dialects.openai_chat.usage import read_usage, render_usage
 from apps.dialects.protocol import Request
 
@@ -23,7 +22,7 @@ _ENVELOPE: Final = ("id", "object", "created", "model")
 
 class _Choice(msgspec.Struct):
     index: int = 0
-    delta: dict[str, Any] | None = None
+    delta: Message | None = None
     finish_reason: str | None = None
     usage: object = None
 
@@ -105,9 +104,9 @@ class ChatRelay(EventRelay):
         """Keep what the choices say; return whether one of them ends here."""
         finishes = False
         for choice in choices:
-            if choice.delta:
+            if choice.delta is not None:
                 hear_message(self.state.said, choice.index, choice.delta)
-                self.state.images += len(members(choice.delta, "images"))
+                self.state.images += count_images(choice.delta)
             if choice.finish_reason is not None:
                 finishes = True
                 self._unfinished.discard(choice.index)
