@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from apps.dialects.anthropic_messages.dialect import AnthropicMessages
+from apps.dialects.anthropic_messages.sides import MessagesCaller, MessagesUpstream
 from apps.dialects.gemini.sides import GeminiUpstream
 from apps.dialects.hub.protocol import CallerSide, UpstreamSide
 from apps.dialects.openai_chat.dialect import OpenAIChat
@@ -22,8 +23,13 @@ DIALECTS: Final[dict[str, Dialect]] = {dialect.name: dialect for dialect in _ALL
 BY_ENDPOINT: Final[dict[str, Dialect]] = {dialect.endpoint: dialect for dialect in _ALL}
 """By the name that usage records use: `chat`, `responses`, `images`, `messages`."""
 
-_CALLERS: Final[tuple[CallerSide, ...]] = (ChatCaller(), ResponsesCaller())
-_UPSTREAMS: Final[tuple[UpstreamSide, ...]] = (ChatUpstream(), ResponsesUpstream(), GeminiUpstream())
+_CALLERS: Final[tuple[CallerSide, ...]] = (ChatCaller(), ResponsesCaller(), MessagesCaller())
+_UPSTREAMS: Final[tuple[UpstreamSide, ...]] = (
+    ChatUpstream(),
+    ResponsesUpstream(),
+    MessagesUpstream(),
+    GeminiUpstream(),
+)
 
 CALLERS: Final[dict[str, CallerSide]] = {side.name: side for side in _CALLERS}
 """By name: dialects whose callers reach upstreams of another dialect."""

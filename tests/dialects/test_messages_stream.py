@@ -146,6 +146,7 @@ def test_a_stream_that_we_cut_reads_like_one_at_its_maximum() -> None:
                 "cache_creation_input_tokens": 2_056,
                 "cache_read_input_tokens": 0,
                 "output_tokens": 40,
+                "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 2_056},
             },
             "hypereal": SHOWN,
         },

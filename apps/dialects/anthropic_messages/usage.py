@@ -80,10 +80,18 @@ def read_usage(raw: object) -> TokenUsage | None:
 
 
 def render_usage(usage: TokenUsage) -> dict[str, Any]:
-    """Usage as `message_delta` shows it, for a stream whose own never came."""
-    return {
+    """Usage as this dialect shows it, where the upstream's own never came or came in another dialect."""
+    shown: dict[str, Any] = {
         "input_tokens": usage.input,
         "cache_creation_input_tokens": usage.cache_write_5m + usage.cache_write_1h,
         "cache_read_input_tokens": usage.cache_read,
         "output_tokens": usage.output,
     }
+    if usage.cache_write_1h:
+        shown["cache_creation"] = {
+            "ephemeral_5m_input_tokens": usage.cache_write_5m,
+            "ephemeral_1h_input_tokens": usage.cache_write_1h,
+        }
+    if usage.reasoning:
+        shown["output_tokens_details"] = {"thinking_tokens": usage.reasoning}
+    return shown
