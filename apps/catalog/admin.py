@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar, cast
 
 from django import forms
@@ -195,7 +196,7 @@ class ModelAdmin(OperatorAdmin[Model]):
             try:
                 price = services.add_price(
                     model_id=model.id,
-                    prices=form.prices(),
+                    prices=replace(form.prices(), modifiers=current.modifiers if current is not None else {}),
                     effective_at=form.cleaned_data["effective_at"],
                     actor=request.user.get_username(),
                 )

@@ -29,6 +29,7 @@ class ModelSnapshot:
     input_modalities: tuple[str, ...]
     output_modalities: tuple[str, ...]
     created_at: datetime
+    max_tokens_field: str
     bounds: Bounds
     price: Price
     capacity: Capacity
@@ -85,6 +86,7 @@ def _snapshot(model: Model, price: PriceVersion, policy: Policy) -> ModelSnapsho
         input_modalities=tuple(model.input_modalities),
         output_modalities=tuple(model.output_modalities),
         created_at=model.created_at,
+        max_tokens_field=model.max_tokens_field,
         bounds=read_bounds(model.bounds),
         price=Price(
             version_id=price.id,
@@ -94,6 +96,7 @@ def _snapshot(model: Model, price: PriceVersion, policy: Policy) -> ModelSnapsho
             cache_write=price.cache_write,
             cache_write_1h=price.cache_write_1h,
             server_tool_request=price.server_tool_request,
+            modifiers=price.modifiers,
         ),
         capacity=Capacity(
             concurrency=policy.concurrency,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
@@ -42,6 +42,7 @@ DECIMAL_BOUNDS: Final = {
     "tokenizer_factor": (Decimal(1), Decimal(10)),
 }
 """Bounds with up to three decimals: from, to."""
+FACTORS: Final = (Decimal("0.001"), Decimal(100))
 REQUIRED_FIELDS: Final = ("id", "name", "surface", "context_tokens", "dialects", "usd_per_million_tokens")
 OPTIONAL_FIELDS: Final = (
     "max_output_tokens",
@@ -50,7 +51,12 @@ OPTIONAL_FIELDS: Final = (
     "output_modalities",
     "bounds",
     "usd_per_thousand_server_tool_requests",
+    "price_modifiers",
+    "max_tokens_field",
 )
+MODIFIER_FIELDS: Final = ("service_tier", "speed", "inference_geo")
+"""What a request may say that changes its price, where a factor says how."""
+MAX_TOKENS_FIELDS: Final = ("max_tokens", "max_completion_tokens")
 LONG_CACHE_WRITE_FACTOR: Final = 2
 """A one-hour cache write costs this many times the input where the file gives no price (SPEC 2.10)."""
 
@@ -65,6 +71,7 @@ class Prices:
     cache_write: int | None = None
     cache_write_1h: int | None = None
     server_tool_request: int | None = None
+    modifiers: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +121,7 @@ def check_prices(prices: Prices) -> Prices:
         raise CatalogMistake("cache_write_1h has a price but cache_write has none")
     if prices.cache_write is None or prices.cache_write_1h is not None:
         return prices
-    return Prices(
-        input=prices.input,
-        output=prices.output,
-        cache_read=prices.cache_read,
-        cache_write=prices.cache_write,
-        cache_write_1h=LONG_CACHE_WRITE_FACTOR * prices.input,
-        server_tool_request=prices.server_tool_request,
-    )
+    return replace(prices, cache_write_1h=LONG_CACHE_WRITE_FACTOR * prices.input)
 
 
 def _model(row: object, position: int) -> ModelRow:
@@ -166,6 +166,9 @@ def _read_model(row: dict[str, Any]) -> ModelRow:
             "dialects": _names(row["dialects"], "dialects", DIALECTS),
             "input_modalities": _names(row.get("input_modalities", ["text"]), "input_modalities", MODALITIES),
             "output_modalities": outputs,
+            "max_tokens_field": check_choice(
+                str(row.get("max_tokens_field", MAX_TOKENS_FIELDS[0])), "max_tokens_field", MAX_TOKENS_FIELDS
+            ),
             "bounds": bounds,
         },
         prices=_prices(row),
@@ -184,7 +187,23 @@ def _prices(row: dict[str, Any]) -> Prices:
         raise CatalogMistake(f"{missing[0]} has no price")
     prices = {meter: _price(usd.get(meter), meter) for meter in METERS}
     tool = _price(row.get("usd_per_thousand_server_tool_requests"), "usd_per_thousand_server_tool_requests")
-    return check_prices(Prices(**prices, server_tool_request=tool))  # type: ignore[arg-type]  # required ones are set
+    modifiers = _modifiers(row.get("price_modifiers", {}))
+    return check_prices(
+        Prices(**prices, server_tool_request=tool, modifiers=modifiers)  # type: ignore[arg-type]  # required ones are set
+    )
+
+
+def _modifiers(value: object) -> dict[str, int]:
+    """Factors by field and word, in thousandths. Shape:  {"service_tier": {"priority": "1.75"}}"""
+    if not isinstance(value, dict):
+        raise CatalogMistake("price_modifiers must be an object")
+    factors = {}
+    for name, words in value.items():
+        if name not in MODIFIER_FIELDS or not isinstance(words, dict):
+            raise CatalogMistake(f"price_modifiers has words for {', '.join(MODIFIER_FIELDS)} only: not for {name}")
+        for word, factor in words.items():
+            factors[f"{name}={word}"] = int(Decimal(_decimal(factor, "price_modifiers", *FACTORS)) * 1_000)
+    return factors
 
 
 def _price(usd: object, meter: str) -> int | None:
@@ -209,7 +228,7 @@ def _bounds(bounds: object) -> dict[str, object]:
     read: dict[str, object] = {}
     for name, value in bounds.items():
         if name in DECIMAL_BOUNDS:
-            read[name] = _decimal(value, name)
+            read[name] = _decimal(value, f"bounds.{name}", *DECIMAL_BOUNDS[name])
         elif name == "tokenizer":
             read[name] = check_choice(str(value), "bounds.tokenizer", tokenizer.NAMES)
         elif name == "image_output_tokens":
@@ -221,16 +240,15 @@ def _bounds(bounds: object) -> dict[str, object]:
     return read
 
 
-def _decimal(value: object, name: str) -> str:
+def _decimal(value: object, what: str, least: Decimal, most: Decimal) -> str:
     """A small decimal as text, so that no float ever carries it."""
-    least, most = DECIMAL_BOUNDS[name]
     try:
         number = Decimal(str(value))
         is_exact = number.is_finite() and number * 1_000 == int(number * 1_000)
     except (InvalidOperation, ValueError):
         is_exact = False
     if isinstance(value, bool) or not is_exact or not least <= number <= most:
-        raise CatalogMistake(f"bounds.{name} must be from {least} to {most}, with at most three decimals")
+        raise CatalogMistake(f"{what} must be from {least} to {most}, with at most three decimals")
     return str(number)
 
 

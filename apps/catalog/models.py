@@ -28,6 +28,9 @@ class Model(models.Model):
     dialects = models.JSONField(help_text="Upstream dialects in order of preference.")
     input_modalities = models.JSONField(default=list)
     output_modalities = models.JSONField(default=list)
+    max_tokens_field = models.CharField(
+        max_length=40, blank=True, help_text="Chat: the name of the maximum that is sent where the caller names none."
+    )
     bounds = models.JSONField(default=dict, help_text="What an item costs at most that the text does not show.")
     created_at = models.DateTimeField(auto_now_add=True)
     revision = models.BigIntegerField(default=0, editable=False, db_index=True)
@@ -55,6 +58,11 @@ class PriceVersion(models.Model):
     cache_write_1h = models.BigIntegerField("cache write (1 hour)", null=True, blank=True)
     output = models.BigIntegerField()
     server_tool_request = models.BigIntegerField(null=True, blank=True)
+    modifiers = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text='Factors of all token prices, in thousandths, by field and word: {"service_tier=priority": 1750}.',
+    )
 
     class Meta:
         ordering: ClassVar = ["model", "-version"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from apps.core.money import TOKENS_PER_PRICE
@@ -29,11 +30,40 @@ class Price:
     cache_write_1h: int | None = None
     server_tool_request: int | None = None
     """Per thousand requests; None: this model refuses server tools."""
+    modifiers: Mapping[str, int] = field(default_factory=dict)
+    """Factors of all tokens' prices, in thousandths, by what a request says: {"service_tier=priority": 1_750}."""
 
     def dearest_input(self, *, writes_1h: bool) -> int:
         """The highest price that an input token can meet."""
         dearest = max(self.input, self.cache_read or 0, self.cache_write or 0)
         return max(dearest, self.cache_write_1h or 0) if writes_1h else dearest
+
+
+def modified(price: Price, names: Iterable[str]) -> Price:
+    """The price of a call whose request says these words, each of them priced: every meter of tokens times every
+    factor, rounded up.
+
+    Raises: KeyError, for a word without a factor.
+    """
+    for name in names:
+        factor = price.modifiers[name]
+        price = replace(
+            price,
+            input=_times(price.input, factor),
+            output=_times(price.output, factor),
+            cache_read=_times_or_none(price.cache_read, factor),
+            cache_write=_times_or_none(price.cache_write, factor),
+            cache_write_1h=_times_or_none(price.cache_write_1h, factor),
+        )
+    return price
+
+
+def _times(price: int, factor_thousandths: int) -> int:
+    return -(-price * factor_thousandths // 1_000)
+
+
+def _times_or_none(price: int | None, factor_thousandths: int) -> int | None:
+    return None if price is None else _times(price, factor_thousandths)
 
 
 def weigh(price: Price, usage: TokenUsage) -> int:

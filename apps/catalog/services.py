@@ -188,6 +188,7 @@ def _prices_of(version: PriceVersion) -> Prices:
         cache_write=version.cache_write,
         cache_write_1h=version.cache_write_1h,
         server_tool_request=version.server_tool_request,
+        modifiers=version.modifiers,
     )
 
 

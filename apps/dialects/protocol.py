@@ -45,8 +45,24 @@ class Demand:
     """UTF-8 bytes of the body less the payloads (base64 data) of the items counted below."""
     images: int = 0
     document_pages: int = 0
+    audio_parts: int = 0
+    audio_field: str = ""
+    """Where the first of them stands: what a model that takes none refuses."""
     server_tool_uses: int = 0
     """Most requests to priced server tools (web search …) that this call may make; 0 where it offers none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Modifier:
+    """A word that changes the price of a call (`service_tier`, `priority`): refused unless the catalog prices it."""
+
+    field: str
+    value: str
+
+    @property
+    def name(self) -> str:
+        """As the catalog knows it: `service_tier=priority`."""
+        return f"{self.field}={self.value}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +75,8 @@ class Request:
     is_stream: bool = False
     max_tokens: int | None = None
     """The caller's own maximum of output tokens, where it gave one."""
+    maximum_name: str = "max_tokens"
+    """Chat: what the model calls its maximum, where the caller named none."""
     thinking_budget: int | None = None
     n: int = 1
     wants_usage: bool = True
@@ -68,6 +86,7 @@ class Request:
     makes_images: bool = False
     cache_key: str | None = None
     """`prompt_cache_key`, which also serves as the last resort for a session id."""
+    modifiers: tuple[Modifier, ...] = ()
     adapted: tuple[str, ...] = ()
     """Adaptations made on the way in (`quality: standard -> auto`), shown in X-Hypereal-Adapted."""
     written_in: str | None = None

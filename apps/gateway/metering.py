@@ -93,4 +93,5 @@ def count_prompt(request: Request, model: ModelSnapshot) -> int:
     tokens = tokenizer.count(prompt_texts(request.fields), bounds.tokenizer)
     tokens += demand.images * bounds.image_input_tokens
     tokens += demand.document_pages * bounds.document_input_tokens_per_page
+    tokens += demand.audio_parts * (bounds.audio_input_tokens or 0)
     return min(tokens, model.context_tokens)

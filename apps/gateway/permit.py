@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 
 from apps.accounts.cache import AccountSnapshot
 from apps.catalog.cache import ModelSnapshot
-from apps.catalog.pricing import Price
+from apps.catalog.pricing import Price, modified
 from apps.catalog.rules import Worth, image_tokens, input_bound, text_bound, worth, worth_of_images
 from apps.core import headers
 from apps.core.errors import GatewayError
+from apps.dialects.common.refused import Why, refuse, refuse_modifier
 from apps.dialects.passage import reachable
 from apps.dialects.protocol import Dialect, InvalidRequest, Request, UnsupportedField
 from apps.dialects.registry import DIALECTS
@@ -65,14 +67,20 @@ def permit(
     account, model = check_call(call, request, key=key, client=client, stores=stores)
     if request.demand.server_tool_uses and model.price.server_tool_request is None:
         raise UnsupportedField(f"{model.model_id} has no price for server tools.", param="tools")
+    if request.demand.audio_parts and model.bounds.audio_input_tokens is None:
+        raise refuse(request.demand.audio_field, Why.UNPRICED_KIND)
     if request.makes_images and "image" not in model.output_modalities:
         raise UnsupportedField(f"{model.model_id} makes no images.", param="modalities")
+    price, request = _price(model, request)
     session_id = read_session_id(call, request)
     routes = stores.routes.of(model.model_id, dialects=model.dialects)
     spread = stores.draws.getrandbits(32) if len(routes) > 1 else 0
     ordered = order(
         routes, dialect=dialect.name, reachable=reachable(dialect.name), session_id=session_id, spread=spread
     )
+    if request.modifiers:
+        # What changes the price must arrive as it was said.
+        ordered = [route for route in ordered if dialect.name in route.dialects]
     if not ordered:
         raise _unreachable(model, routes)
     way, able = first_way(ordered, model=model, dialect=dialect, request=request, account_tag=account.account_id.hex)
@@ -84,8 +92,8 @@ def permit(
         dialect=dialect,
         routes=able,
         way=way,
-        price=model.price,
-        worth=bound(model, request, price=model.price, writes_1h=writes_1h),
+        price=price,
+        worth=bound(model, request, price=price, writes_1h=writes_1h),
         writes_1h=writes_1h,
         session_id=session_id,
         is_strict=call.headers.get(headers.STRICT_MAX_TOKENS, b"").lower() == b"true",
@@ -115,6 +123,26 @@ def model_not_found(model_id: str) -> NotFound:
     return NotFound("model_not_found", message, param="model")
 
 
+def _price(model: ModelSnapshot, request: Request) -> tuple[Price, Request]:
+    """What this call is charged by, and the request with what the catalog adds to it.
+
+    Raises: UnsupportedField, for a price modifier that nobody priced for this model.
+    """
+    if request.max_tokens is None and model.max_tokens_field not in ("", request.maximum_name):
+        request = replace(request, maximum_name=model.max_tokens_field)
+    if not request.modifiers:
+        return model.price, request
+    factors, notes = model.price.modifiers, list(request.adapted)
+    for modifier in request.modifiers:
+        factor = factors.get(modifier.name)
+        if factor is None:
+            raise refuse_modifier(modifier)
+        # So that the bill can be made again from its record.
+        notes.append(f"{modifier.name}: at {Decimal(factor) / 1_000} x the price")
+    price = modified(model.price, [modifier.name for modifier in request.modifiers])
+    return price, replace(request, adapted=tuple(notes))
+
+
 def bound(
     model: ModelSnapshot, request: Request, *, price: Price, writes_1h: bool, counted_tokens: int | None = None
 ) -> Worth:
@@ -127,6 +155,7 @@ def bound(
         text_tokens=text_tokens,
         images=demand.images,
         document_pages=demand.document_pages,
+        audio_parts=demand.audio_parts,
         server_tool_uses=demand.server_tool_uses,
         context_tokens=model.context_tokens,
     )

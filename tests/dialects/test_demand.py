@@ -136,18 +136,17 @@ def test_a_text_document_counts_as_text(endpoint: str, part: dict[str, Any]) -> 
 
 
 CHAT = "messages[0].content[1]"
+INPUT = "input[0].content[1]"
 UNPRICED = [
     ("chat", {"type": "file", "file": {"file_id": "file-1"}}, f"{CHAT}.file.file_id"),
     ("chat", {"type": "file", "file": {"file_data": "https://x.org/a.pdf"}}, f"{CHAT}.file.file_data"),
     ("chat", {"type": "file", "file": {"file_data": "data:application/zip;base64,AA"}}, f"{CHAT}.file.file_data"),
-    ("chat", {"type": "input_audio", "input_audio": {"data": "AA", "format": "wav"}}, f"{CHAT}.type"),
     ("chat", {"type": "video_url", "video_url": {"url": "https://x.org/a.mp4"}}, f"{CHAT}.type"),
     ("chat", {"type": "image_url", "image_url": {"url": "gs://bucket/a.png"}}, f"{CHAT}.image_url.url"),
     ("chat", {"type": "image_url", "image_url": {"url": "file-abc"}}, f"{CHAT}.image_url.url"),
     ("responses", {"type": "input_file", "file_id": "file-1"}, "input[0].content[1].file_id"),
     ("responses", {"type": "input_file", "file_url": "https://x.org/a.pdf"}, "input[0].content[1].file_url"),
     ("responses", {"type": "input_image", "file_id": "file-1"}, "input[0].content[1].file_id"),
-    ("responses", {"type": "input_audio", "input_audio": {}}, "input[0].content[1].type"),
     ("messages", document(type="url", url="https://x.org/a.pdf"), f"{CHAT}.source.type"),
     ("messages", document(type="file", file_id="file-1"), f"{CHAT}.source.type"),
     ("messages", document(type="base64", media_type="application/zip", data="AA"), f"{CHAT}.source.media_type"),
@@ -163,6 +162,20 @@ def test_input_that_cannot_be_priced_is_refused_by_name(endpoint: str, part: dic
     with pytest.raises(UnsupportedField) as refused:
         parse(endpoint, **{"input" if endpoint == "responses" else "messages": conversation})
     assert refused.value.param == field
+
+
+SOUND = {"type": "input_audio", "input_audio": {"data": "UklGRg" * 200, "format": "wav"}}
+
+
+@pytest.mark.parametrize(("endpoint", "name", "field"), [("chat", "messages", CHAT), ("responses", "input", INPUT)])
+def test_sound_counts_by_the_part_and_its_payload_is_no_text(endpoint: str, name: str, field: str) -> None:
+    raw = body(endpoint, **{name: user(SOUND, SOUND)})
+    demand = BY_ENDPOINT[endpoint].parse(raw).demand
+    assert (demand.audio_parts, demand.audio_field) == (2, f"{field}.type")
+    assert demand.text_bytes == len(raw) - 2 * 1_200
+    for sound in ({"type": "input_audio"}, {"type": "input_audio", "input_audio": {"data": 7}}):
+        with pytest.raises(InvalidRequest):
+            parse(endpoint, **{name: user(sound)})
 
 
 def test_audio_that_the_provider_keeps_is_refused() -> None:

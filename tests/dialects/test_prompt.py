@@ -22,6 +22,7 @@ PAYLOADS: list[tuple[str, dict[str, Any]]] = [
             {"type": "file", "file": {"filename": "a.pdf", "file_data": f"data:application/pdf;base64,{PDF}"}}]}]},
     ),
     ("responses", {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": PNG}]}]}),
+    ("chat", {"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": PDF}}]}]}),
     ("responses", {"input": [{"type": "image_generation_call", "id": "ig_1", "result": PDF}]}),
     (
         "messages",

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from apps.dialects.anthropic_messages import request as messages
-from apps.dialects.common.refused import Table
+from apps.dialects.common.refused import COUNTS, MAXIMA, Table
 from apps.dialects.openai_chat import request as chat
 from apps.dialects.openai_images import request as images
 from apps.dialects.openai_responses import request as responses
-from apps.dialects.protocol import InvalidRequest, UnsupportedField
+from apps.dialects.protocol import InvalidRequest, Modifier, UnsupportedField
 from tests.dialects.bodies import ENDPOINTS, parse, sent
 
 TABLES: dict[str, Table] = {
@@ -25,8 +25,12 @@ FREE = [(e, name, value) for e, table in TABLES.items() for name, refusal in tab
 
 
 @pytest.mark.parametrize(("endpoint", "name"), ROWS)
-@pytest.mark.parametrize("value", ["premium", True, ["x"], {"x": 1}, 1, "x" * 100])
+@pytest.mark.parametrize("value", ["premium", True, ["x"], {"x": 1}, 1, -1, 1.5, 2**63, "x" * 100])
 def test_a_field_of_the_table_is_refused_by_name(endpoint: str, name: str, value: Any) -> None:
+    if TABLES[endpoint][name].is_priceable and value == "premium":
+        # An operator may have priced it for some models: that is looked at when the model is known.
+        assert parse(endpoint, **{name: value}).modifiers == (Modifier(name, "premium"),)
+        return
     with pytest.raises(UnsupportedField, match=f"`{name}`") as refused:
         parse(endpoint, **{name: value})
     assert (refused.value.status, refused.value.code, refused.value.param) == (400, "unsupported_field", name)
@@ -53,9 +57,26 @@ def test_what_the_tables_must_hold() -> None:
 
 @pytest.mark.parametrize("tier", ["flex", "priority", "scale", "AUTO"])
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
-def test_other_service_tiers_are_refused(endpoint: str, tier: str) -> None:
-    with pytest.raises(UnsupportedField):
-        parse(endpoint, service_tier=tier)
+def test_other_service_tiers_change_the_price(endpoint: str, tier: str) -> None:
+    assert parse(endpoint, service_tier=tier).modifiers == (Modifier("service_tier", tier),)
+    assert parse(endpoint, service_tier="auto").modifiers == ()
+
+
+OWN_BOUNDS = {
+    "chat": {"n", "max_tokens", "max_completion_tokens"},
+    "responses": {"max_output_tokens"},
+    "messages": {"max_tokens"},
+    "images": {"n"},
+}
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_what_would_bound_the_output_under_another_name_is_refused(endpoint: str) -> None:
+    """An upstream that knew the name would write more than was held for."""
+    for name in {*COUNTS, *MAXIMA} - OWN_BOUNDS[endpoint]:
+        for value in (2, 2**31, 2**63, "4"):
+            with pytest.raises(UnsupportedField, match=f"`{name}`"):
+                parse(endpoint, **{name: value})
 
 
 def test_fields_that_nobody_knew_yet_pass() -> None:

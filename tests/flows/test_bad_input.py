@@ -99,6 +99,7 @@ NUMBERS = {
     "1e400": b"1e400",
     "1.5": b"1.5",
     "a word": b'"many"',
+    "a one in quotes": b'"1"',
     "true": b"true",
     "a list": b"[1]",
     "an object": b'{"a": 1}',
@@ -122,6 +123,43 @@ def test_numbers_that_make_no_sense_are_refused(alice: Person, endpoint: Endpoin
         assert (reply.status, what) == (400, what)
         assert_error(reply, endpoint, 400, "invalid_request")
         assert endpoint.is_anthropic or reply.error["param"] == name
+    alice.assert_paid_nothing()
+
+
+NESTED = [
+    (MESSAGES, "thinking", b'{"type": "enabled", "budget_tokens": %b}', "thinking.budget_tokens"),
+    (CHAT, "thinking", b'{"budget_tokens": %b}', "thinking.budget_tokens"),
+    (CHAT, "reasoning", b'{"max_tokens": %b}', "reasoning.max_tokens"),
+    (CHAT, "thinking_budget", b"%b", "thinking_budget"),
+    (IMAGES, "partial_images", b"%b", "partial_images"),
+    (
+        MESSAGES,
+        "tools",
+        b'[{"type": "web_search_20250305", "name": "web_search", "max_uses": %b}]',
+        "tools[0].max_uses",
+    ),
+]
+
+
+@pytest.mark.parametrize(("endpoint", "name", "pattern", "where"), NESTED, ids=[row[3] for row in NESTED])
+def test_numbers_within_that_make_no_sense_are_refused(
+    alice: Person, endpoint: Endpoint, name: str, pattern: bytes, where: str
+) -> None:
+    for what, raw in NUMBERS.items():
+        if what == "0" and where != "tools[0].max_uses":
+            continue  # no budget, no previews
+        reply = alice.call(endpoint.path, with_raw(endpoint, name, pattern % raw))
+        assert (reply.status, what) == (400, what)
+        assert where in reply.error["message"]
+    for word in (b"NaN", b"-Infinity"):
+        assert alice.call(endpoint.path, with_raw(endpoint, name, pattern % word)).refusal == (400, "invalid_request")
+    alice.assert_paid_nothing()
+
+
+@pytest.mark.parametrize(("endpoint", "name"), COUNTS, ids=[f"{endpoint.name}-{name}" for endpoint, name in COUNTS])
+def test_what_is_no_number_at_all_is_no_request(alice: Person, endpoint: Endpoint, name: str) -> None:
+    for word in (b"NaN", b"Infinity", b"-Infinity", b"0x10", b"1_000", b"+1", b"01", b".5"):
+        assert alice.call(endpoint.path, with_raw(endpoint, name, word)).refusal == (400, "invalid_request"), word
     alice.assert_paid_nothing()
 
 

@@ -48,6 +48,7 @@ MODEL = ModelSnapshot(
     input_modalities=("text",),
     output_modalities=("text",),
     created_at=datetime(2026, 1, 1, tzinfo=UTC),
+    max_tokens_field="",
     bounds=Bounds(),
     price=Price(uuid.UUID(int=3), input=1_000_000, output=2_000_000),
     capacity=CAPACITY,

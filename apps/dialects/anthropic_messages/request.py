@@ -21,7 +21,7 @@ from apps.dialects.common.json_body import (
     read_list,
     read_model,
 )
-from apps.dialects.common.refused import Refusal, Table, Why, check_fields, read_tools, refuse, refuse_tool
+from apps.dialects.common.refused import Refusal, Table, Why, but_for, check_fields, read_tools, refuse, refuse_tool
 from apps.dialects.common.upstream import lowered, start_body
 from apps.dialects.protocol import InvalidRequest, Request, UnsupportedField
 
@@ -31,9 +31,10 @@ MAX_SEARCHES: Final = 20
 """Largest `max_uses` of web search that one call may ask for."""
 
 REFUSED: Final[Table] = {
-    "service_tier": Refusal(Why.PRICE, allowed=("auto", "default", "standard_only", "standard")),
-    "speed": Refusal(Why.PRICE, allowed=("standard",)),
-    "inference_geo": Refusal(Why.PRICE, allowed=("global",)),
+    **but_for("max_tokens"),
+    "service_tier": Refusal(Why.PRICE, allowed=("auto", "default", "standard_only", "standard"), is_priceable=True),
+    "speed": Refusal(Why.PRICE, allowed=("standard",), is_priceable=True),
+    "inference_geo": Refusal(Why.PRICE, allowed=("global",), is_priceable=True),
     "background": Refusal(Why.PRICE),
     "models": Refusal(Why.MODEL),
     "fallback": Refusal(Why.MODEL),
@@ -101,7 +102,7 @@ _CONTEXT_MANAGEMENT: Final = msgspec.json.Decoder(_ContextManagement)
 
 def parse(body: bytes) -> Request:
     fields = open_body(body)
-    check_fields(fields, REFUSED)
+    modifiers = check_fields(fields, REFUSED)
     model_id = read_model(fields)
     max_tokens = read_count(fields, "max_tokens")
     if max_tokens is None:
@@ -112,6 +113,7 @@ def parse(body: bytes) -> Request:
     return Request(
         model_id=model_id,
         fields=fields,
+        modifiers=modifiers,
         demand=tally.demand(len(body), server_tool_uses=_searches(fields)),
         is_stream=read_flag(fields, "stream"),
         max_tokens=max_tokens,

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 from msgspec import Raw
 
-from apps.dialects.common.json_body import first_byte, read_list
+from apps.dialects.common.json_body import first_byte, read, read_list
 from apps.dialects.common.refused import Why, refuse
 from apps.dialects.protocol import Demand, InvalidRequest
 
@@ -30,6 +30,15 @@ class Part(msgspec.Struct):
     content: Raw = Raw(b"null")
 
 
+class _Sound(msgspec.Struct):
+    data: Raw = Raw(b"null")
+
+
+class _Audio(msgspec.Struct):
+    input_audio: _Sound
+
+
+_AUDIO: Final = msgspec.json.Decoder(_Audio)
 _PARTS: Final = msgspec.json.Decoder(list[Part])
 _RAW_PARTS: Final = msgspec.json.Decoder(list[Raw])
 
@@ -40,6 +49,8 @@ class Tally:
 
     images: int = 0
     pages: int = 0
+    audio_parts: int = 0
+    audio_field: str = ""
     payload_bytes: int = 0
 
     def demand(self, body_bytes: int, *, server_tool_uses: int = 0) -> Demand:
@@ -47,8 +58,22 @@ class Tally:
             text_bytes=body_bytes - self.payload_bytes,
             images=self.images,
             document_pages=self.pages,
+            audio_parts=self.audio_parts,
+            audio_field=self.audio_field,
             server_tool_uses=server_tool_uses,
         )
+
+    def add_audio(self, item: Raw, field: str) -> None:
+        """One audio part; whether the model takes any is not known yet.
+
+        Raises: InvalidRequest, where it has no `input_audio` with base64 data.
+        """
+        data = read(_AUDIO, item, field, "an audio part with `input_audio`").input_audio.data
+        if first_byte(data) != b'"':
+            raise InvalidRequest(f"`{field}.input_audio.data` must be a string.", param=f"{field}.input_audio.data")
+        self.audio_parts += 1
+        self.audio_field = self.audio_field or f"{field}.type"
+        self.payload_bytes += string_bytes(data)
 
     def add_image(self, payload_bytes: int) -> None:
         self.images += 1

@@ -20,9 +20,12 @@ _PAYLOAD_PARTS: Final = {
     "input_image": "image_url",
     "file": "file",
     "input_file": "file_data",
+    "input_audio": "input_audio",
     "image_generation_call": "result",
 }
 """Kind of a part -> the member that holds its payload."""
+_BARE: Final = frozenset({"result", "input_audio"})
+"""Members whose payload is bare base64, no data URL."""
 
 
 def written_text(fields: Mapping[str, Raw]) -> str:
@@ -66,7 +69,7 @@ def _without_payloads(value: Any) -> Any:
         return {**value, "source": _without_data(value.get("source"))}
     name = _PAYLOAD_PARTS.get(kind) if isinstance(kind, str) else None
     if name is not None:
-        return {**value, name: _without_url(value.get(name), is_bare=name == "result")}
+        return {**value, name: _without_url(value.get(name), is_bare=name in _BARE)}
     return {name: _without_payloads(member) for name, member in value.items()}
 
 
@@ -80,7 +83,7 @@ def _without_data(source: Any) -> Any:
 
 def _without_url(holder: Any, *, is_bare: bool) -> Any:
     if isinstance(holder, dict):
-        return {name: _without_url(member, is_bare=False) for name, member in holder.items()}
+        return {name: _without_url(member, is_bare=is_bare and name == "data") for name, member in holder.items()}
     if isinstance(holder, str) and (is_bare or holder[:64].lower().startswith(_PAYLOAD_URLS)):
         return ""
     return holder

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Raw
 
 from apps.dialects.common.json_body import given, read_any, read_list
-from apps.dialects.protocol import UnsupportedField
+from apps.dialects.protocol import Modifier, UnsupportedField
 
 
 class Why(Enum):
@@ -30,9 +30,25 @@ class Refusal:
     why: Why
     allowed: tuple[str, ...] = ()
     """Values that cost nothing extra. Those that say nothing (null, false, empty) are always allowed."""
+    is_priceable: bool = False
+    """Another word is a price modifier: an operator may price it, by field and word."""
 
 
 Table = Mapping[str, Refusal]
+
+COUNTS: Final = ("n", "best_of", "candidate_count", "num_return_sequences", "num_completions")
+MAXIMA: Final = (
+    "max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens", "max_tokens_to_sample", "max_length",
+    "n_predict", "num_predict",
+)  # fmt: skip
+"""How many answers and how long: what bounds the output at some provider, under each of its names."""
+
+
+def but_for(*own: str) -> Table:
+    """Refuse every name of a count or a maximum that is not this dialect's own: an upstream that knew it would write
+    more than was held for."""
+    return {name: Refusal(Why.PRICE) for name in (*COUNTS, *MAXIMA) if name not in own}
+
 
 _LONGEST_ALLOWED: Final = 40
 """Bytes: a longer value is on no list and needs no reading."""
@@ -42,18 +58,31 @@ def refuse(field: str, why: Why) -> UnsupportedField:
     return UnsupportedField(f"`{field}` is not supported here: {why.value}.", param=field)
 
 
-def check_fields(fields: Mapping[str, Raw], table: Table, *, prefix: str = "") -> None:
-    """Raises: UnsupportedField, naming the first field of the table that says something it may not."""
+def check_fields(fields: Mapping[str, Raw], table: Table) -> tuple[Modifier, ...]:
+    """Return the price modifiers that an operator may have priced.
+
+    Raises: UnsupportedField, naming the first field of the table that says something it may not.
+    """
+    modifiers: list[Modifier] = []
     for name in sorted(table.keys() & fields.keys()):
         raw = given(fields, name)
         if raw is None:
             continue
         refusal = table[name]
         if len(memoryview(raw)) > _LONGEST_ALLOWED:
-            raise refuse(prefix + name, refusal.why)
-        value = read_any(raw, prefix + name)
-        if value and not (isinstance(value, str) and value in refusal.allowed):
-            raise refuse(prefix + name, refusal.why)
+            raise refuse(name, refusal.why)
+        value = read_any(raw, name)
+        if not value or (isinstance(value, str) and value in refusal.allowed):
+            continue
+        if not refusal.is_priceable or not isinstance(value, str):
+            raise refuse(name, refusal.why)
+        modifiers.append(Modifier(name, value))
+    return tuple(modifiers)
+
+
+def refuse_modifier(modifier: Modifier) -> UnsupportedField:
+    """A price modifier that nobody priced for this model."""
+    return refuse(modifier.field, Why.PRICE)
 
 
 class ToolHead(msgspec.Struct):

@@ -26,18 +26,30 @@ from apps.dialects.common.json_body import (
     read_object,
     read_text,
 )
-from apps.dialects.common.refused import Refusal, Table, Why, check_fields, read_tools, refuse, refuse_tool
+from apps.dialects.common.refused import (
+    Refusal,
+    Table,
+    Why,
+    but_for,
+    check_fields,
+    read_tools,
+    refuse,
+    refuse_modifier,
+    refuse_tool,
+)
 from apps.dialects.common.upstream import lowered, namespaced, start_body
 from apps.dialects.openai_responses import request as responses
 from apps.dialects.protocol import OPENAI_RESPONSES, InvalidRequest, Request
 
 MAX_CHOICES: Final = 128
+MAXIMA: Final = ("max_tokens", "max_completion_tokens")
 IMAGE_SIZES: Final = ("1K", "2K", "4K")
 
 REFUSED: Final[Table] = {
-    "service_tier": Refusal(Why.PRICE, allowed=("auto", "default", "standard")),
-    "speed": Refusal(Why.PRICE, allowed=("standard",)),
-    "inference_geo": Refusal(Why.PRICE, allowed=("global",)),
+    **but_for("n", *MAXIMA),
+    "service_tier": Refusal(Why.PRICE, allowed=("auto", "default", "standard"), is_priceable=True),
+    "speed": Refusal(Why.PRICE, allowed=("standard",), is_priceable=True),
+    "inference_geo": Refusal(Why.PRICE, allowed=("global",), is_priceable=True),
     "background": Refusal(Why.PRICE),
     "prediction": Refusal(Why.PRICE),
     "web_search_options": Refusal(Why.PRICE),
@@ -84,9 +96,13 @@ HOSTED_TOOLS: Final = (
 )
 
 UNPRICED_PARTS: Final = frozenset(
-    {"input_audio", "audio", "audio_url", "video", "video_url", "input_video", "document", "document_url",
+    {"audio", "audio_url", "video", "video_url", "input_video", "document", "document_url",
      "input_file", "file_url", "image", "input_image"}
 )  # fmt: skip
+
+
+_RESPONSES_HERE: Final[Table] = {name: row for name, row in responses.REFUSED.items() if name not in MAXIMA}
+"""A Responses request in chat's place may name its maximum as chat does: it never travels on as it is."""
 
 
 class _Message(msgspec.Struct):
@@ -123,7 +139,7 @@ def parse(body: bytes) -> Request:
     fields = open_body(body)
     if given(fields, "messages") is None and given(fields, "input") is not None:
         return _parse_responses(body, fields)
-    check_fields(fields, REFUSED)
+    modifiers = check_fields(fields, REFUSED)
     model_id = read_model(fields)
     tally = Tally()
     _check_messages(fields, tally)
@@ -134,6 +150,7 @@ def parse(body: bytes) -> Request:
     return Request(
         model_id=model_id,
         fields=fields,
+        modifiers=modifiers,
         demand=tally.demand(len(body)),
         is_stream=is_stream,
         max_tokens=min(_maxima(fields), default=None),
@@ -149,7 +166,9 @@ def parse(body: bytes) -> Request:
 def _parse_responses(body: bytes, fields: Fields) -> Request:
     """A Responses request that wants to be answered in chat: some editors post one here (Cursor does, for models whose
     names look like OpenAI's), with `stream_options` and maxima as chat has them."""
-    request = responses.parse(body)
+    request = responses.parse(body, table=_RESPONSES_HERE)
+    if request.modifiers:
+        raise refuse_modifier(request.modifiers[0])  # it would be lost on the way
     stream_options = read_object(fields, "stream_options")
     return replace(
         request,
@@ -160,18 +179,19 @@ def _parse_responses(body: bytes, fields: Fields) -> Request:
 
 
 def _maxima(fields: Fields) -> list[int]:
-    return [
-        value for name in ("max_tokens", "max_completion_tokens") if (value := read_count(fields, name)) is not None
-    ]
+    return [value for name in MAXIMA if (value := read_count(fields, name)) is not None]
 
 
 def upstream_body(request: Request, *, upstream_model: str, max_tokens: int | None, account_tag: str) -> bytes:
-    """See `Dialect.upstream_body`. Both names of the maximum are lowered; where neither is given, `max_tokens` is
-    what all providers of this dialect know."""
+    """See `Dialect.upstream_body`. Both names of the maximum are lowered: an upstream may go by either, so where both
+    are given the smaller one is sent twice. Where neither is, the model has its name for it.
+    """
     fields = start_body(request, upstream_model=upstream_model)
+    names = [name for name in MAXIMA if given(request.fields, name)]
+    if len(names) > 1 and request.max_tokens is not None:
+        max_tokens = min(max_tokens or request.max_tokens, request.max_tokens)
     if max_tokens is not None:
-        names = [name for name in ("max_tokens", "max_completion_tokens") if given(request.fields, name)]
-        for name in names or ["max_tokens"]:
+        for name in names or [request.maximum_name]:
             fields[name] = lowered(request.fields, name, max_tokens)
     if request.is_stream:
         options: dict[str, object] = dict(read_object(request.fields, "stream_options"))
@@ -203,7 +223,7 @@ def _check_parts(raw: Raw, field: str, tally: Tally) -> None:
     for index, part in enumerate(parts):
         if part.type in UNPRICED_PARTS:
             raise refuse(f"{field}[{index}].type", Why.UNPRICED_KIND)
-        if part.type in ("image_url", "file"):
+        if part.type in ("image_url", "file", "input_audio"):
             items.append(index)
     if not items:
         return
@@ -211,6 +231,9 @@ def _check_parts(raw: Raw, field: str, tally: Tally) -> None:
         where = f"{field}[{index}]"
         if parts[index].type == "file":
             _check_file(item, f"{where}.file", tally)
+            continue
+        if parts[index].type == "input_audio":
+            tally.add_audio(item, where)
             continue
         image = read(_IMAGE, item, where, "an image part with `image_url`").image_url
         if first_byte(image) == b"{":

@@ -15,7 +15,7 @@ from apps.dialects.common.json_body import (
     read_model,
     read_text,
 )
-from apps.dialects.common.refused import Refusal, Table, Why, check_fields, refuse
+from apps.dialects.common.refused import Refusal, Table, Why, but_for, check_fields, refuse
 from apps.dialects.common.upstream import start_body
 from apps.dialects.protocol import Demand, InvalidRequest, Request
 
@@ -25,8 +25,9 @@ MAX_PIXELS: Final = 1536 * 1024
 """The largest image whose tokens the catalog's `image_output_tokens` bound."""
 
 REFUSED: Final[Table] = {
-    "service_tier": Refusal(Why.PRICE, allowed=("auto", "default", "standard")),
-    "speed": Refusal(Why.PRICE, allowed=("standard",)),
+    **but_for("n"),
+    "service_tier": Refusal(Why.PRICE, allowed=("auto", "default", "standard"), is_priceable=True),
+    "speed": Refusal(Why.PRICE, allowed=("standard",), is_priceable=True),
     "models": Refusal(Why.MODEL),
     "fallbacks": Refusal(Why.MODEL),
     "provider": Refusal(Why.MODEL),
@@ -50,7 +51,7 @@ _SIZE: Final = re.compile(r"(\d{1,5})x(\d{1,5})")
 
 def parse(body: bytes) -> Request:
     fields = open_body(body)
-    check_fields(fields, REFUSED)
+    modifiers = check_fields(fields, REFUSED)
     model_id = read_model(fields)
     if not read_text(fields, "prompt"):
         raise InvalidRequest("`prompt` must be a non-empty string.", param="prompt")
@@ -66,6 +67,7 @@ def parse(body: bytes) -> Request:
     return Request(
         model_id=model_id,
         fields=fields,
+        modifiers=modifiers,
         demand=Demand(text_bytes=len(body)),
         is_stream=is_stream,
         n=n,

@@ -27,6 +27,7 @@ from apps.dialects.common.refused import (
     Table,
     ToolHead,
     Why,
+    but_for,
     check_fields,
     read_tools,
     refuse,
@@ -36,9 +37,10 @@ from apps.dialects.common.upstream import lowered, namespaced, start_body
 from apps.dialects.protocol import InvalidRequest, Request
 
 REFUSED: Final[Table] = {
-    "service_tier": Refusal(Why.PRICE, allowed=("auto", "default", "standard")),
-    "speed": Refusal(Why.PRICE, allowed=("standard",)),
-    "inference_geo": Refusal(Why.PRICE, allowed=("global",)),
+    **but_for("max_output_tokens"),
+    "service_tier": Refusal(Why.PRICE, allowed=("auto", "default", "standard"), is_priceable=True),
+    "speed": Refusal(Why.PRICE, allowed=("standard",), is_priceable=True),
+    "inference_geo": Refusal(Why.PRICE, allowed=("global",), is_priceable=True),
     "background": Refusal(Why.PRICE),
     "prediction": Refusal(Why.PRICE),
     "search_parameters": Refusal(Why.PRICE),
@@ -76,8 +78,8 @@ HOSTED_TOOLS: Final = (
     "openrouter:",
 )
 
-UNPRICED_PARTS: Final = frozenset({"input_audio", "input_video", "audio", "video"})
-_ITEM_PARTS: Final = frozenset({"input_image", "input_file", "computer_screenshot"})
+UNPRICED_PARTS: Final = frozenset({"input_video", "audio", "video"})
+_ITEM_PARTS: Final = frozenset({"input_image", "input_file", "input_audio", "computer_screenshot"})
 
 
 class _Item(msgspec.Struct):
@@ -107,9 +109,9 @@ _CHOICE: Final = msgspec.json.Decoder(_Choice)
 _ITEM_PART: Final = msgspec.json.Decoder(_ItemPart)
 
 
-def parse(body: bytes) -> Request:
+def parse(body: bytes, *, table: Table = REFUSED) -> Request:
     fields = open_body(body)
-    check_fields(fields, REFUSED)
+    modifiers = check_fields(fields, table)
     model_id = read_model(fields)
     tally = Tally()
     _check_input(fields, tally)
@@ -117,6 +119,7 @@ def parse(body: bytes) -> Request:
     return Request(
         model_id=model_id,
         fields=fields,
+        modifiers=modifiers,
         demand=tally.demand(len(body)),
         is_stream=read_flag(fields, "stream"),
         max_tokens=read_count(fields, "max_output_tokens"),
@@ -186,6 +189,9 @@ def _check_parts(raw: Raw, field: str, tally: Tally) -> None:
 
 
 def _check_part(kind: str | None, raw: Raw, field: str, tally: Tally) -> None:
+    if kind == "input_audio":
+        tally.add_audio(raw, field)
+        return
     part = read(_ITEM_PART, raw, field, "an object")
     if kind != "input_file":
         if is_null(part.image_url):
