@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from apps.dialects.anthropic_messages import reply
+from apps.dialects.anthropic_messages.foreign import without_foreign
 from apps.dialects.anthropic_messages.request import parse, upstream_body
 from apps.dialects.anthropic_messages.stream import MessagesRelay
 from apps.dialects.common import scrub
@@ -27,7 +28,7 @@ class AnthropicMessages:
         return upstream_body(request, upstream_model=upstream_model, max_tokens=max_tokens)
 
     def without_foreign(self, request: Request) -> Request:
-        return request
+        return without_foreign(request)
 
     def read_reply(self, body: bytes) -> Reply:
         return reply.read_reply(body)

@@ -1,0 +1,102 @@
+"""Take out of a request what Anthropic does not take back: thinking that others did.
+
+A caller that was answered by a model of another family sends its thinking back in blocks like Anthropic's own. Sent on
+to Anthropic, one of them is a 400 for the whole conversation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import msgspec
+from msgspec import Raw
+
+from apps.dialects.common.json_body import NULL, Fields, first_byte, nested, read_text
+from apps.dialects.hub.reasoning import unwrap
+from apps.dialects.protocol import Request
+
+_SIGN: Final = b'"hypereal.'
+"""Stands in every such block: a body without it, as nearly all are, is not read again."""
+
+_THOUGHTS: Final = frozenset({"thinking", "redacted_thinking"})
+
+
+class _Message(msgspec.Struct):
+    content: Raw = NULL
+
+
+class _Block(msgspec.Struct):
+    type: str = ""
+    signature: str = ""
+    data: str = ""
+
+
+class _Kind(msgspec.Struct):
+    type: str = ""
+
+
+_RAW_LIST: Final = msgspec.json.Decoder(list[Raw])
+_MESSAGE: Final = msgspec.json.Decoder(_Message)
+_FIELDS: Final = msgspec.json.Decoder(dict[str, Raw])
+_BLOCK: Final = msgspec.json.Decoder(_Block)
+_KIND: Final = msgspec.json.Decoder(_Kind)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    message: Raw | None
+    """None where nothing is left of it."""
+    lost: int = 0
+    begins_with: str = ""
+    """The kind of its first block that is left."""
+
+
+def without_foreign(request: Request) -> Request:
+    """See `Dialect.without_foreign`."""
+    raw = request.fields["messages"]
+    if _SIGN not in bytes(raw):
+        return request
+    kept = [_without_foreign(message) for message in _RAW_LIST.decode(raw)]
+    left_out = [f"messages[{index}] reasoning: left out" for index, message in enumerate(kept) if message.lost]
+    if not left_out:
+        return request
+    messages = [message.message for message in kept if message.message is not None]
+    fields = {**request.fields, "messages": Raw(msgspec.json.encode(messages))}
+    if _is_unsigned(fields, kept):
+        del fields["thinking"]
+        left_out.append("thinking: left out")
+    return replace(request, fields=fields, adapted=(*request.adapted, *left_out))
+
+
+def _without_foreign(message: Raw) -> _Kept:
+    content = _MESSAGE.decode(message).content
+    if first_byte(content) != b"[":
+        return _Kept(message)
+    blocks = _RAW_LIST.decode(content)
+    own = [block for block in blocks if not _is_foreign(block)]
+    begins_with = _KIND.decode(own[0]).type if own else ""
+    lost = len(blocks) - len(own)
+    if not lost:
+        return _Kept(message, begins_with=begins_with)
+    if not own:
+        return _Kept(None, lost)
+    rest = Raw(msgspec.json.encode(own))
+    return _Kept(Raw(msgspec.json.encode({**_FIELDS.decode(message), "content": rest})), lost, begins_with)
+
+
+def _is_foreign(raw: Raw) -> bool:
+    try:
+        block = _BLOCK.decode(raw)
+    except ValueError:
+        return False  # Not a block of thinking: those have strings there.
+    return block.type in _THOUGHTS and unwrap(block.signature or block.data) is not None
+
+
+def _is_unsigned(fields: Fields, kept: list[_Kept]) -> bool:
+    """Whether thinking within a budget is asked for in the middle of a tool's turn whose thinking is gone: that, too,
+    is refused."""
+    if len(kept) < 2 or read_text(nested(fields, "thinking"), "type") != "enabled":
+        return False
+    before, last = kept[-2], kept[-1]
+    return last.begins_with == "tool_result" and bool(before.lost) and before.begins_with == "tool_use"
