@@ -21,6 +21,9 @@ FOREIGN_FACTOR: Final = 1_750
 """Thousandths of a token for each token that another model's tokenizer counts, where the catalog says nothing: recorded
 prompts of Claude's older models had 1.22 at most, and its newer ones count up to 1.35 times as many."""
 
+DRAFT_TOKENS: Final = 100
+"""Output tokens of one draft that a stream shows of an unfinished image, as its provider's guide to streaming says."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
@@ -103,10 +106,11 @@ class Worth:
         return largest if largest > self.unusable_output else 0
 
 
-def image_tokens(bounds: Bounds, size: str | None) -> int:
-    """The most output tokens that one image of this size or quality can be; the dearest where it is not named."""
+def image_tokens(bounds: Bounds, size: str | None, *, drafts: int = 0) -> int:
+    """The most output tokens that one image of this size or quality can be, with so many drafts of it on the way; the
+    dearest where it is not named."""
     sizes = bounds.image_output_tokens
-    return sizes.get(size or "auto", max(sizes.values(), default=0))
+    return sizes.get(size or "auto", max(sizes.values(), default=0)) + drafts * DRAFT_TOKENS
 
 
 def text_bound(bounds: Bounds, *, text_bytes: int, counted_tokens: int | None = None) -> int:

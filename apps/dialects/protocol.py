@@ -84,6 +84,8 @@ class Request:
     image_size: str | None = None
     """`1K`, `2K`, `4K`, or an Images API quality: the key into the catalog's `image_output_tokens`."""
     makes_images: bool = False
+    drafts: int = 0
+    """Pictures of an unfinished image that a stream shows on the way (`partial_images`)."""
     cache_key: str | None = None
     """`prompt_cache_key`, which also serves as the last resort for a session id."""
     modifiers: tuple[Modifier, ...] = ()

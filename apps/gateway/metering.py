@@ -59,7 +59,7 @@ def _believable(permit: Permit, usage: TokenUsage) -> TokenUsage:
     tool_uses = request.demand.server_tool_uses
     most_output = model.bounds.reasoning_tokens
     if model.max_output_tokens is None or request.makes_images:
-        most_output += image_tokens(model.bounds, None)
+        most_output += image_tokens(model.bounds, None, drafts=request.drafts)
     return possible(
         usage,
         most_input=model.context_tokens * (1 + tool_uses),

@@ -163,7 +163,7 @@ def bound(
         return worth_of_images(
             price,
             input_tokens=input_tokens,
-            output_tokens_per_image=image_tokens(bounds, request.image_size),
+            output_tokens_per_image=image_tokens(bounds, request.image_size, drafts=request.drafts),
             n=request.n,
         )
     thinking_budget = request.thinking_budget

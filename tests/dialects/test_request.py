@@ -325,7 +325,8 @@ def test_image_options_without_a_bound_are_refused(field: str, value: str) -> No
 
 
 def test_a_stream_draws_one_image() -> None:
-    assert parse("images", stream=True, partial_images=3).is_stream
+    request = parse("images", stream=True, partial_images=3)
+    assert (request.is_stream, request.drafts, parse("images", stream=True).drafts) == (True, 3, 0)
     with pytest.raises(InvalidRequest) as refused:
         parse("images", stream=True, n=2)
     assert refused.value.param == "n"

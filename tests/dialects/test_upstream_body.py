@@ -90,7 +90,7 @@ def test_responses_are_never_stored() -> None:
 
 
 def test_images_are_asked_for_as_the_models_know_it() -> None:
-    upstream = sent("images", quality="standard", response_format="b64_json", size="1024x1024", n=2)
+    upstream = sent("images", quality="standard", response_format="b64_json", style="vivid", size="1024x1024", n=2)
     assert upstream == {"model": "theirs", "prompt": "A cat", "quality": "auto", "size": "1024x1024", "n": 2}
-    request = BY_ENDPOINT["images"].parse(body("images", quality="hd", response_format="url"))
-    assert request.adapted == ("quality: hd -> high", "response_format: left out")
+    request = BY_ENDPOINT["images"].parse(body("images", quality="hd", response_format="url", style="natural"))
+    assert request.adapted == ("quality: hd -> high", "response_format: left out", "style: left out")

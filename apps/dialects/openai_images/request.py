@@ -46,6 +46,9 @@ REFUSED: Final[Table] = {
 QUALITIES: Final = {"low": "low", "medium": "medium", "high": "high", "auto": "auto", "standard": "auto", "hd": "high"}
 """What callers ask for -> what the models know; the last two are names of an earlier generation."""
 
+LEFT_OUT: Final = ("response_format", "style")
+"""Fields of an earlier generation, which the models refuse."""
+
 _SIZE: Final = re.compile(r"(\d{1,5})x(\d{1,5})")
 
 
@@ -59,7 +62,7 @@ def parse(body: bytes) -> Request:
     is_stream = read_flag(fields, "stream")
     if is_stream and n > 1:
         raise InvalidRequest("`n` must be 1 where `stream` is true.", param="n")
-    read_count(fields, "partial_images", least=0, most=MAX_PARTIAL_IMAGES)
+    drafts = read_count(fields, "partial_images", least=0, most=MAX_PARTIAL_IMAGES) or 0
     _check_size(fields)
     quality = read_text(fields, "quality") or "auto"
     if quality not in QUALITIES:
@@ -73,14 +76,16 @@ def parse(body: bytes) -> Request:
         n=n,
         image_size=QUALITIES[quality],
         makes_images=True,
+        drafts=drafts,
         adapted=_adaptations(fields, quality),
     )
 
 
 def upstream_body(request: Request, *, upstream_model: str) -> bytes:
-    """See `Dialect.upstream_body`. `response_format` is left out: the models refuse it, and reply with base64."""
+    """See `Dialect.upstream_body`. What the models refuse is left out; they reply with base64 always."""
     fields = start_body(request, upstream_model=upstream_model)
-    fields.pop("response_format", None)
+    for name in LEFT_OUT:
+        fields.pop(name, None)
     fields["n"] = request.n
     if "quality" in fields:
         fields["quality"] = request.image_size
@@ -98,6 +103,5 @@ def _adaptations(fields: Fields, quality: str) -> tuple[str, ...]:
     adapted = []
     if QUALITIES[quality] != quality:
         adapted.append(f"quality: {quality} -> {QUALITIES[quality]}")
-    if read_text(fields, "response_format") is not None:
-        adapted.append("response_format: left out")
+    adapted += [f"{name}: left out" for name in LEFT_OUT if read_text(fields, name) is not None]
     return tuple(adapted)
