@@ -28,6 +28,9 @@ class Passage(Protocol):
     def upstream_body(self, *, upstream_model: str, max_tokens: int | None, account_tag: str) -> bytes:
         """Raises: UnsupportedField, for meaning that the upstream's dialect cannot say."""
 
+    def forget_reasoning(self) -> bool:
+        """Write no reasoning of earlier answers from now on; False where none was written."""
+
     def read_reply(self, body: bytes) -> Reply:
         """Raises: ValueError, where it is no reply of the upstream's dialect."""
 
@@ -61,6 +64,10 @@ class PassThrough:
         return self._dialect.upstream_body(
             self._request, upstream_model=upstream_model, max_tokens=max_tokens, account_tag=account_tag
         )
+
+    def forget_reasoning(self) -> bool:
+        before, self._request = self._request, self._dialect.without_reasoning(self._request)
+        return self._request is not before
 
     def read_reply(self, body: bytes) -> Reply:
         return self._dialect.read_reply(body)

@@ -187,6 +187,10 @@ class Dialect(Protocol):
         """The request without reasoning that providers of other dialects sealed: it came as this dialect's own, in a
         translated reply, and no provider of this one takes it. What is left out is named in `adapted`."""
 
+    def without_reasoning(self, request: Request) -> Request:
+        """The request without the reasoning of earlier answers, for an upstream that refuses it: sealed under another
+        account, or too long ago. The same object where there is none."""
+
     def read_reply(self, body: bytes) -> Reply:
         """Meter a plain 2xx reply. Raises: ValueError where it is no JSON object of this dialect."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, NoReturn
 
 from apps.core import clock
+from apps.dialects.common.stale import is_stale_reasoning
 from apps.dialects.passage import Passage
 from apps.dialects.protocol import ANTHROPIC_MESSAGES, UnsupportedField
 from apps.gateway.call import Call
@@ -82,11 +83,15 @@ async def forward(call: Call, permit: Permit, *, max_tokens: int | None, record:
             failure = failure or UpstreamFailed(refusal.code, refusal.message, param=refusal.param)
             continue
         attempts += 1
-        record.adapted = clean(", ".join(way.passage.adapted), "adapted") if way.passage.adapted else ""
+        _note_adapted(record, way)
         record.route_id, record.provider = route.route_id, route.provider
         began_at = clock.monotonic()
         try:
-            reply = await _send(call, permit, way, body, stores=stores)
+            try:
+                reply = await _send(call, permit, way, body, stores=stores)
+            except _StaleReasoning:
+                reply = await _send(call, permit, way, way.body(max_tokens=max_tokens), stores=stores)
+                _note_adapted(record, way)
         except UpstreamFailed:
             # The caller's own mistake: the upstream is well.
             stores.governor.report(route.key, ok=True, began_at=began_at)
@@ -108,6 +113,14 @@ class _Retryable(Exception):
         self.failure = failure
         self.is_failure = is_failure
         """Whether the circuit counts it: an upstream that limits our rate is well."""
+
+
+class _StaleReasoning(Exception):
+    """The upstream refuses the reasoning of earlier answers as none of its own; the way has forgotten it by now."""
+
+
+def _note_adapted(record: Record, way: Way) -> None:
+    record.adapted = clean(", ".join(way.passage.adapted), "adapted") if way.passage.adapted else ""
 
 
 def _open_way(permit: Permit, route: RouteSnapshot) -> Way:
@@ -161,7 +174,8 @@ def upstream_headers(call: Call, passage: Passage, route: RouteSnapshot) -> dict
 async def _refuse(reply: UpstreamReply, permit: Permit, way: Way) -> NoReturn:
     """Turn an upstream's error status into ours.
 
-    Raises: UpstreamFailed where the caller is at fault, _Retryable where another route may do better.
+    Raises: UpstreamFailed where the caller is at fault, _StaleReasoning where the same route may take less, _Retryable
+    where another route may do better.
     """
     status = reply.status
     try:
@@ -172,6 +186,8 @@ async def _refuse(reply: UpstreamReply, permit: Permit, way: Way) -> NoReturn:
     finally:
         reply.close()
     if status in HANDED_ON:
+        if is_stale_reasoning(body) and way.forget_reasoning():
+            raise _StaleReasoning
         code = HANDED_ON[status]
         if any(mark in body for mark in CONTEXT_MARKS):
             code = "context_length_exceeded"

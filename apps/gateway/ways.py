@@ -36,6 +36,13 @@ class Way:
             )
         return self._written
 
+    def forget_reasoning(self) -> bool:
+        """Write bodies without the reasoning of earlier answers from now on; False where they had none."""
+        if not self.passage.forget_reasoning():
+            return False
+        self._written = None
+        return True
+
 
 def first_way(
     routes: Sequence[RouteSnapshot], *, model: ModelSnapshot, dialect: Dialect, request: Request, account_tag: str

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from apps.dialects.anthropic_messages import reply
-from apps.dialects.anthropic_messages.foreign import without_foreign
+from apps.dialects.anthropic_messages import foreign, reply
 from apps.dialects.anthropic_messages.request import parse, upstream_body
 from apps.dialects.anthropic_messages.stream import MessagesRelay
 from apps.dialects.common import scrub
@@ -28,7 +27,10 @@ class AnthropicMessages:
         return upstream_body(request, upstream_model=upstream_model, max_tokens=max_tokens)
 
     def without_foreign(self, request: Request) -> Request:
-        return without_foreign(request)
+        return foreign.without_foreign(request)
+
+    def without_reasoning(self, request: Request) -> Request:
+        return foreign.without_reasoning(request)
 
     def read_reply(self, body: bytes) -> Reply:
         return reply.read_reply(body)

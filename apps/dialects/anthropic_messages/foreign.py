@@ -1,4 +1,4 @@
-"""Take out of a request what Anthropic does not take back: thinking that others did.
+"""Take out of a request what Anthropic does not take back: thinking that others did, or that it no longer knows.
 
 A caller that was answered by a model of another family sends its thinking back in blocks like Anthropic's own. Sent on
 to Anthropic, one of them is a 400 for the whole conversation.
@@ -6,6 +6,7 @@ to Anthropic, one of them is a 400 for the whole conversation.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -54,10 +55,16 @@ class _Kept:
 
 def without_foreign(request: Request) -> Request:
     """See `Dialect.without_foreign`."""
-    raw = request.fields["messages"]
-    if _SIGN not in bytes(raw):
-        return request
-    kept = [_without_foreign(message) for message in _RAW_LIST.decode(raw)]
+    return _without(request, _is_foreign) if _SIGN in bytes(request.fields["messages"]) else request
+
+
+def without_reasoning(request: Request) -> Request:
+    """See `Dialect.without_reasoning`."""
+    return _without(request, lambda block: True)
+
+
+def _without(request: Request, is_left_out: Callable[[_Block], bool]) -> Request:
+    kept = [_shortened(message, is_left_out) for message in _RAW_LIST.decode(request.fields["messages"])]
     left_out = [f"messages[{index}] reasoning: left out" for index, message in enumerate(kept) if message.lost]
     if not left_out:
         return request
@@ -69,12 +76,12 @@ def without_foreign(request: Request) -> Request:
     return replace(request, fields=fields, adapted=(*request.adapted, *left_out))
 
 
-def _without_foreign(message: Raw) -> _Kept:
+def _shortened(message: Raw, is_left_out: Callable[[_Block], bool]) -> _Kept:
     content = _MESSAGE.decode(message).content
     if first_byte(content) != b"[":
         return _Kept(message)
     blocks = _RAW_LIST.decode(content)
-    own = [block for block in blocks if not _is_foreign(block)]
+    own = [block for block in blocks if not ((thought := _thought(block)) and is_left_out(thought))]
     begins_with = _KIND.decode(own[0]).type if own else ""
     lost = len(blocks) - len(own)
     if not lost:
@@ -85,12 +92,16 @@ def _without_foreign(message: Raw) -> _Kept:
     return _Kept(Raw(msgspec.json.encode({**_FIELDS.decode(message), "content": rest})), lost, begins_with)
 
 
-def _is_foreign(raw: Raw) -> bool:
+def _thought(raw: Raw) -> _Block | None:
     try:
         block = _BLOCK.decode(raw)
     except ValueError:
-        return False  # Not a block of thinking: those have strings there.
-    return block.type in _THOUGHTS and unwrap(block.signature or block.data) is not None
+        return None  # Not a block of thinking: those have strings there.
+    return block if block.type in _THOUGHTS else None
+
+
+def _is_foreign(block: _Block) -> bool:
+    return unwrap(block.signature or block.data) is not None
 
 
 def _is_unsigned(fields: Fields, kept: list[_Kept]) -> bool:

@@ -13,7 +13,7 @@ from apps.dialects.common import scrub
 from apps.dialects.common.relay import EventRelay
 from apps.dialects.common.sse import Event
 from apps.dialects.hub.answer import Answer
-from apps.dialects.hub.conversation import Image, Refusal, Text, Thinking, ToolCall
+from apps.dialects.hub.conversation import Image, Part, Refusal, Text, Thinking, ToolCall
 from apps.dialects.hub.events import Delta, Done, Drawn, Ended, Failed, HubEvent, Sealed, UsageRead
 from apps.dialects.hub.protocol import CallerSide, StreamReader, StreamWriter, UpstreamSide
 from apps.dialects.hub.sent import Restorer, restore_answer
@@ -53,6 +53,19 @@ class Exchange:
         return self._upstream.write_conversation(
             conversation, upstream_model=upstream_model, max_tokens=max_tokens, account_tag=account_tag
         )
+
+    def forget_reasoning(self) -> bool:
+        """Write no reasoning of earlier answers from now on; False where there is none."""
+        conversation = self.conversation
+        has_thoughts = False
+        for turn in conversation.turns:
+            kept: list[Part] = [part for part in turn.parts if not isinstance(part, Thinking)]
+            has_thoughts = has_thoughts or len(kept) < len(turn.parts)
+            turn.parts = kept
+        if has_thoughts:
+            conversation.turns = [turn for turn in conversation.turns if turn.parts]
+            conversation.unread = (*conversation.unread, "reasoning of earlier answers")
+        return has_thoughts
 
     def read_reply(self, body: bytes) -> Reply:
         """Raises: ValueError, where it is no reply of the upstream's dialect."""

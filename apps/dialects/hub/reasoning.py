@@ -28,6 +28,8 @@ ENCRYPTED: Final = "encrypted"
 """Is the reasoning itself (`redacted_thinking.data`, `encrypted_content`, `thoughtSignature`)."""
 
 _PREFIX: Final = "hypereal."
+MARK: Final = _PREFIX.encode()
+"""Stands in every wrapped seal."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,9 @@ class OpenAIChat:
     def without_foreign(self, request: Request) -> Request:
         return request
 
+    def without_reasoning(self, request: Request) -> Request:
+        return request
+
     def read_reply(self, body: bytes) -> Reply:
         return reply.read_reply(body)
 

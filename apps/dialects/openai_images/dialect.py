@@ -28,6 +28,9 @@ class OpenAIImages:
     def without_foreign(self, request: Request) -> Request:
         return request
 
+    def without_reasoning(self, request: Request) -> Request:
+        return request
+
     def read_reply(self, body: bytes) -> Reply:
         return reply.read_reply(body)
 

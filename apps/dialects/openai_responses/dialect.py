@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from apps.dialects.common import scrub
 from apps.dialects.common.json_reply import with_hypereal
-from apps.dialects.openai_responses import reply
-from apps.dialects.openai_responses.foreign import without_foreign
+from apps.dialects.openai_responses import foreign, reply
 from apps.dialects.openai_responses.request import parse, upstream_body
 from apps.dialects.openai_responses.stream import ResponsesRelay
 from apps.dialects.protocol import OPENAI_RESPONSES, Reply, Request
@@ -28,7 +27,10 @@ class OpenAIResponses:
         return upstream_body(request, upstream_model=upstream_model, max_tokens=max_tokens, account_tag=account_tag)
 
     def without_foreign(self, request: Request) -> Request:
-        return without_foreign(request)
+        return foreign.without_foreign(request)
+
+    def without_reasoning(self, request: Request) -> Request:
+        return foreign.without_reasoning(request)
 
     def read_reply(self, body: bytes) -> Reply:
         return reply.read_reply(body)

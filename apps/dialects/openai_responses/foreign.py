@@ -1,7 +1,8 @@
-"""Take out of a request what no provider of this protocol takes back: reasoning that others made."""
+"""Take out of a request what no provider of this protocol takes back: reasoning that others made, or that is stale."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -9,32 +10,45 @@ import msgspec
 from msgspec import Raw
 
 from apps.dialects.common.json_body import UNREADABLE, first_byte
-from apps.dialects.hub.reasoning import unwrap
+from apps.dialects.hub.reasoning import MARK, unwrap
 from apps.dialects.openai_responses import items
 from apps.dialects.protocol import Request
 
-_MARKS: Final = (b"hypereal.", items.OUR_THOUGHT.encode())
-"""One of these stands in every such item: a body without them, as nearly all are, is not read again."""
+_MARKS: Final = (MARK, items.OUR_THOUGHT.encode())
+"""One of these stands in every foreign item: a body without them, as nearly all are, is not read again."""
 
 
-class _Thought(msgspec.Struct):
+class _Item(msgspec.Struct):
     type: str | None = None
     id: str | None = None
     encrypted_content: str | None = None
 
 
-_THOUGHT: Final = msgspec.json.Decoder(_Thought)
+_ITEM: Final = msgspec.json.Decoder(_Item)
 
 
 def without_foreign(request: Request) -> Request:
     """See `Dialect.without_foreign`. An id of ours without anything sealed names nothing that a provider knows."""
     raw = request.fields["input"]
-    if first_byte(raw) != b"[" or not any(mark in bytes(raw) for mark in _MARKS):
+    if not any(mark in bytes(raw) for mark in _MARKS):
+        return request
+    return _without(request, _is_foreign)
+
+
+def without_reasoning(request: Request) -> Request:
+    """See `Dialect.without_reasoning`."""
+    return _without(request, lambda item: True)
+
+
+def _without(request: Request, is_left_out: Callable[[_Item], bool]) -> Request:
+    raw = request.fields["input"]
+    if first_byte(raw) != b"[":
         return request
     kept: list[Raw] = []
     left_out: list[str] = []
     for index, item in enumerate(items.ITEMS.decode(raw)):
-        if is_foreign(item):
+        thought = _thought(item)
+        if thought is not None and is_left_out(thought):
             left_out.append(f"input[{index}] reasoning: left out")
         else:
             kept.append(item)
@@ -44,13 +58,15 @@ def without_foreign(request: Request) -> Request:
     return replace(request, fields=fields, adapted=(*request.adapted, *left_out))
 
 
-def is_foreign(item: Raw) -> bool:
+def _thought(raw: Raw) -> _Item | None:
     try:
-        thought = _THOUGHT.decode(item)
+        item = _ITEM.decode(raw)
     except UNREADABLE:
-        return False
-    if thought.type != "reasoning":
-        return False
-    if thought.encrypted_content:
-        return unwrap(thought.encrypted_content) is not None
-    return (thought.id or "").startswith(items.OUR_THOUGHT)
+        return None
+    return item if item.type == "reasoning" else None
+
+
+def _is_foreign(item: _Item) -> bool:
+    if item.encrypted_content:
+        return unwrap(item.encrypted_content) is not None
+    return (item.id or "").startswith(items.OUR_THOUGHT)
