@@ -37,6 +37,24 @@ class UnsupportedField(GatewayError):
         super().__init__("unsupported_field", message, param=param)
 
 
+class UnknownState(GatewayError):
+    """The body names something kept at a provider that this account did not make through us (404, SPEC 2.9)."""
+
+    def __init__(self, field: str) -> None:
+        message = f"`{field}` names something that is not there, or that this account did not make here."
+        super().__init__("not_found", message, param=field)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Something that a provider keeps under an id of its own: `response`, or an `item` of one."""
+
+    kind: str
+    id: str
+    field: str = ""
+    """Where a request names it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Demand:
     """What a request can cost on its way in: text by its bytes, everything else by the piece."""
@@ -48,6 +66,8 @@ class Demand:
     audio_parts: int = 0
     audio_field: str = ""
     """Where the first of them stands: what a model that takes none refuses."""
+    stored_tokens: int = 0
+    """Of what the provider keeps and the body only names."""
     server_tool_uses: int = 0
     """Most requests to priced server tools (web search …) that this call may make; 0 where it offers none."""
 
@@ -86,6 +106,10 @@ class Request:
     makes_images: bool = False
     drafts: int = 0
     """Pictures of an unfinished image that a stream shows on the way (`partial_images`)."""
+    states: tuple[State, ...] = ()
+    """What the body names that a provider keeps: allowed only where this account made it."""
+    wants_storing: bool = False
+    """The provider shall keep the reply, so that a later request can name it."""
     cache_key: str | None = None
     """`prompt_cache_key`, which also serves as the last resort for a session id."""
     modifiers: tuple[Modifier, ...] = ()
@@ -106,6 +130,8 @@ class Reply:
     failure: str | None = None
     """Set where a 2xx body is in truth a failure (Responses `status: failed`): not billed."""
     images: int = 0
+    states: tuple[State, ...] = ()
+    """What the provider keeps of it, where that was asked for."""
 
 
 @dataclass(slots=True)
@@ -126,6 +152,8 @@ class StreamState:
     is_withholding: bool = False
     """The part that only a settled call may see has begun."""
     images: int = 0
+    states: tuple[State, ...] = ()
+    """What the provider keeps of it, where that was asked for; known at the end."""
     relayed_bytes: int = 0
 
 

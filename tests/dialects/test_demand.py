@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from apps.dialects.protocol import InvalidRequest, UnsupportedField
+from apps.dialects.protocol import InvalidRequest, UnknownState, UnsupportedField
 from apps.dialects.registry import BY_ENDPOINT
 from tests.dialects.bodies import body, parse
 
@@ -138,20 +138,14 @@ def test_a_text_document_counts_as_text(endpoint: str, part: dict[str, Any]) -> 
 CHAT = "messages[0].content[1]"
 INPUT = "input[0].content[1]"
 UNPRICED = [
-    ("chat", {"type": "file", "file": {"file_id": "file-1"}}, f"{CHAT}.file.file_id"),
     ("chat", {"type": "file", "file": {"file_data": "https://x.org/a.pdf"}}, f"{CHAT}.file.file_data"),
     ("chat", {"type": "file", "file": {"file_data": "data:application/zip;base64,AA"}}, f"{CHAT}.file.file_data"),
     ("chat", {"type": "video_url", "video_url": {"url": "https://x.org/a.mp4"}}, f"{CHAT}.type"),
     ("chat", {"type": "image_url", "image_url": {"url": "gs://bucket/a.png"}}, f"{CHAT}.image_url.url"),
     ("chat", {"type": "image_url", "image_url": {"url": "file-abc"}}, f"{CHAT}.image_url.url"),
-    ("responses", {"type": "input_file", "file_id": "file-1"}, "input[0].content[1].file_id"),
     ("responses", {"type": "input_file", "file_url": "https://x.org/a.pdf"}, "input[0].content[1].file_url"),
-    ("responses", {"type": "input_image", "file_id": "file-1"}, "input[0].content[1].file_id"),
     ("messages", document(type="url", url="https://x.org/a.pdf"), f"{CHAT}.source.type"),
-    ("messages", document(type="file", file_id="file-1"), f"{CHAT}.source.type"),
     ("messages", document(type="base64", media_type="application/zip", data="AA"), f"{CHAT}.source.media_type"),
-    ("messages", {"type": "image", "source": {"type": "file", "file_id": "file-1"}}, f"{CHAT}.source.type"),
-    ("messages", {"type": "container_upload", "file_id": "file-1"}, f"{CHAT}.type"),
     ("messages", {"type": "video", "source": {}}, f"{CHAT}.type"),
 ]
 
@@ -178,8 +172,26 @@ def test_sound_counts_by_the_part_and_its_payload_is_no_text(endpoint: str, name
             parse(endpoint, **{name: user(sound)})
 
 
-def test_audio_that_the_provider_keeps_is_refused() -> None:
-    with pytest.raises(UnsupportedField) as refused:
+FILES = [
+    ("chat", {"type": "file", "file": {"file_id": "file-1"}}, f"{CHAT}.file.file_id"),
+    ("chat", {"type": "file", "file": {"file_id": "file-1", "file_data": "data:,"}}, f"{CHAT}.file.file_id"),
+    ("responses", {"type": "input_file", "file_id": "file-1"}, "input[0].content[1].file_id"),
+    ("responses", {"type": "input_image", "file_id": "file-1"}, "input[0].content[1].file_id"),
+    ("messages", document(type="file", file_id="file-1"), f"{CHAT}.source.file_id"),
+    ("messages", {"type": "image", "source": {"type": "file", "file_id": "file-1"}}, f"{CHAT}.source.file_id"),
+    ("messages", {"type": "container_upload", "file_id": "file-1"}, f"{CHAT}.file_id"),
+]
+
+
+@pytest.mark.parametrize(("endpoint", "part", "field"), FILES)
+def test_a_file_that_the_provider_keeps_is_not_found(endpoint: str, part: dict[str, Any], field: str) -> None:
+    with pytest.raises(UnknownState) as refused:
+        parse(endpoint, **{"input" if endpoint == "responses" else "messages": user(part)})
+    assert (refused.value.status, refused.value.param) == (404, field)
+
+
+def test_audio_that_the_provider_keeps_is_not_found() -> None:
+    with pytest.raises(UnknownState) as refused:
         parse("chat", messages=[{"role": "assistant", "audio": {"id": "audio_1"}}])
     assert refused.value.param == "messages[0].audio"
 

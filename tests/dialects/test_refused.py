@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from apps.dialects.anthropic_messages import request as messages
-from apps.dialects.common.refused import COUNTS, MAXIMA, Table
+from apps.dialects.common.refused import COUNTS, MAXIMA, Table, Why
 from apps.dialects.openai_chat import request as chat
 from apps.dialects.openai_images import request as images
 from apps.dialects.openai_responses import request as responses
-from apps.dialects.protocol import InvalidRequest, Modifier, UnsupportedField
+from apps.dialects.protocol import InvalidRequest, Modifier, State, UnknownState, UnsupportedField
 from tests.dialects.bodies import ENDPOINTS, parse, sent
 
 TABLES: dict[str, Table] = {
@@ -31,9 +31,11 @@ def test_a_field_of_the_table_is_refused_by_name(endpoint: str, name: str, value
         # An operator may have priced it for some models: that is looked at when the model is known.
         assert parse(endpoint, **{name: value}).modifiers == (Modifier(name, "premium"),)
         return
-    with pytest.raises(UnsupportedField, match=f"`{name}`") as refused:
+    names_an_id = TABLES[endpoint][name].why is Why.STATE and value != {"x": 1}
+    with pytest.raises(UnknownState if names_an_id else UnsupportedField, match=f"`{name}`") as refused:
         parse(endpoint, **{name: value})
-    assert (refused.value.status, refused.value.code, refused.value.param) == (400, "unsupported_field", name)
+    told = (404, "not_found", name) if names_an_id else (400, "unsupported_field", name)
+    assert (refused.value.status, refused.value.code, refused.value.param) == told
 
 
 @pytest.mark.parametrize(("endpoint", "name"), ROWS)
@@ -47,11 +49,29 @@ def test_values_that_cost_nothing_extra_pass(endpoint: str, name: str, value: st
     assert sent(endpoint, **{name: value})[name] == value
 
 
+IDS = {
+    "chat": {"previous_response_id", "conversation", "prompt", "container", "file_ids", "vector_store_ids",
+             "cached_content"},
+    "responses": {"conversation", "prompt", "container", "file_ids", "vector_store_ids"},
+    "images": {"previous_response_id", "conversation", "file_ids"},
+    "messages": {"container", "previous_response_id", "conversation", "file_ids", "vector_store_ids"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("endpoint", IDS)
+def test_ids_that_nobody_can_have_from_us_are_not_found(endpoint: str) -> None:
+    assert IDS[endpoint] == {name for name, refusal in TABLES[endpoint].items() if refusal.why is Why.STATE}
+    for name in IDS[endpoint]:
+        for value in ("id_1", {"id": "id_1"}, ["id_1"]):
+            with pytest.raises(UnknownState):
+                parse(endpoint, **{name: value})
+
+
 def test_what_the_tables_must_hold() -> None:
     for endpoint in ENDPOINTS:
         assert {"service_tier", "speed", "models", "provider", "route", "plugins"} <= TABLES[endpoint].keys()
     assert {"prediction", "web_search_options", "store", "background"} <= chat.REFUSED.keys()
-    assert {"background", "store", "previous_response_id", "conversation", "prompt"} <= responses.REFUSED.keys()
+    assert {"background", "conversation", "prompt"} <= responses.REFUSED.keys()
     assert {"container", "mcp_servers", "inference_geo", "fallbacks"} <= messages.REFUSED.keys()
 
 
@@ -188,8 +208,31 @@ def test_tools_inside_the_input_are_tools_too(kind: str, tool: dict[str, Any]) -
     assert refused.value.param == "input[0].tools[1].type"
 
 
-@pytest.mark.parametrize("item", [{"type": "item_reference", "id": "rs_1"}, {"id": "rs_1"}, {}])
-def test_references_to_stored_items_are_refused(item: dict[str, Any]) -> None:
-    with pytest.raises(UnsupportedField) as refused:
-        parse("responses", input=[{"role": "user", "content": "Hi"}, item])
-    assert refused.value.param == "input[1].id"
+@pytest.mark.parametrize("item", [{"type": "item_reference", "id": "rs_1"}, {"id": "rs_1"}])
+def test_references_to_stored_replies_and_items_are_left_to_whoever_knows_them(item: dict[str, Any]) -> None:
+    request = parse("responses", input=[{"role": "user", "content": "Hi"}, item], previous_response_id="resp_1")
+    assert request.states == (
+        State("response", "resp_1", "previous_response_id"),
+        State("item", "rs_1", "input[1].id"),
+    )
+    assert parse("responses", previous_response_id=None).states == ()
+
+
+@pytest.mark.parametrize("item", [{}, {"type": "item_reference"}, {"id": ""}, {"id": "x" * 201}, {"id": "a\n"}])
+def test_a_reference_without_a_sensible_id_is_not_found(item: dict[str, Any]) -> None:
+    with pytest.raises(UnknownState) as refused:
+        parse("responses", input=[item])
+    assert refused.value.param == "input[0].id"
+    with pytest.raises(InvalidRequest):
+        parse("responses", input=[{"id": f"rs_{number}"} for number in range(201)])
+
+
+def test_nothing_is_stored_unless_it_is_asked_for() -> None:
+    for value in (None, False):
+        assert parse("responses", store=value).wants_storing is False
+        assert sent("responses", store=value)["store"] is False
+    assert sent("responses")["store"] is False
+    assert parse("responses", store=True).wants_storing is True
+    assert sent("responses", store=True)["store"] is True
+    with pytest.raises(InvalidRequest):
+        parse("responses", store="yes")

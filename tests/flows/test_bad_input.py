@@ -186,8 +186,8 @@ FORBIDDEN: dict[str, list[tuple[str, Any]]] = {
         ("provider", {"order": ["x"]}),
         ("plugins", [{"id": "x"}]),
     ],
-    "responses": [("previous_response_id", "resp_1"), ("background", True), ("conversation", "conv_1")],
-    "messages": [("service_tier", "fast"), ("container", "cont_1"), ("speed", "fast")],
+    "responses": [("background", True), ("service_tier", "flex"), ("store", True)],
+    "messages": [("service_tier", "fast"), ("mcp_servers", [{"url": "https://x"}]), ("speed", "fast")],
     "images": [("quality", "ultra"), ("size", "9999x9999"), ("images", ["x"])],
 }
 
@@ -197,6 +197,27 @@ def test_fields_that_change_price_model_or_data_are_refused_by_name(alice: Perso
     for name, value in FORBIDDEN[endpoint.name]:
         reply = alice.call(endpoint.path, endpoint.body(**{name: value}))
         assert (reply.status, reply.code, name in reply.error["message"]) == (400, "unsupported_field", True), name
+    alice.assert_paid_nothing()
+
+
+IDS: dict[str, list[tuple[str, Any]]] = {
+    "chat": [("previous_response_id", "resp_1"), ("cached_content", "cachedContents/1")],
+    "responses": [
+        ("previous_response_id", "resp_1"),
+        ("conversation", {"id": "conv_1"}),
+        ("prompt", {"id": "pmpt_1"}),
+        ("input", [{"type": "item_reference", "id": "msg_1"}]),
+        ("input", [{"role": "user", "content": [{"type": "input_file", "file_id": "file-1"}]}]),
+    ],
+    "messages": [("container", "cont_1")],
+    "images": [("file_ids", ["file-1"])],
+}
+
+
+@EACH
+def test_ids_of_others_are_not_found(alice: Person, endpoint: Endpoint) -> None:
+    for name, value in IDS[endpoint.name]:
+        assert_error(alice.call(endpoint.path, endpoint.body(**{name: value})), endpoint, 404, "not_found")
     alice.assert_paid_nothing()
 
 

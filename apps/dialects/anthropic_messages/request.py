@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 from msgspec import Raw
 
+from apps.core.errors import GatewayError
 from apps.dialects.common.items import Tally, pick, read_parts, string_bytes
 from apps.dialects.common.json_body import (
     NULL,
@@ -23,7 +24,7 @@ from apps.dialects.common.json_body import (
 )
 from apps.dialects.common.refused import Refusal, Table, Why, but_for, check_fields, read_tools, refuse, refuse_tool
 from apps.dialects.common.upstream import lowered, start_body
-from apps.dialects.protocol import InvalidRequest, Request, UnsupportedField
+from apps.dialects.protocol import InvalidRequest, Request, UnknownState, UnsupportedField
 
 MAX_NESTING: Final = 4
 """An image in a document in a tool result is two levels down; each level is read once more."""
@@ -48,7 +49,7 @@ REFUSED: Final[Table] = {
     "transforms": Refusal(Why.MODEL),
     "preset": Refusal(Why.MODEL),
     "container": Refusal(Why.STATE),
-    "mcp_servers": Refusal(Why.STATE),
+    "mcp_servers": Refusal(Why.REACH),
     "previous_response_id": Refusal(Why.STATE),
     "conversation": Refusal(Why.STATE),
     "file_ids": Refusal(Why.STATE),
@@ -64,8 +65,8 @@ UNPRICED_EDITS: Final = "compact_"
 _ITEMS: Final = frozenset({"image", "document"})
 _NESTED: Final = frozenset({"tool_result", "mcp_tool_result"})
 UNPRICED_BLOCKS: Final = {
-    "container_upload": Why.UNPRICED_INPUT,
-    "file": Why.UNPRICED_INPUT,
+    "container_upload": Why.STATE,
+    "file": Why.STATE,
     "audio": Why.UNPRICED_KIND,
     "video": Why.UNPRICED_KIND,
 }
@@ -172,7 +173,8 @@ def _check_content(raw: Raw, field: str, tally: Tally, depth: int = 0) -> None:
         elif block.type in _NESTED:
             _check_content(block.content, f"{field}[{index}].content", tally, depth + 1)
         elif block.type in UNPRICED_BLOCKS:
-            raise refuse(f"{field}[{index}].type", UNPRICED_BLOCKS[block.type])
+            name = "file_id" if UNPRICED_BLOCKS[block.type] is Why.STATE else "type"
+            raise refuse(f"{field}[{index}].{name}", UNPRICED_BLOCKS[block.type])
     if not items:
         return
     for index, item in pick(raw, items, field):
@@ -190,7 +192,7 @@ def _count_image(source: _Source, field: str, tally: Tally) -> None:
     elif source.type == "url":
         tally.add_image_url(source.url, f"{field}.url")
     else:
-        raise refuse(f"{field}.type", Why.UNPRICED_INPUT)
+        raise _no_source(source, field)
 
 
 def _count_document(source: _Source, field: str, tally: Tally, depth: int) -> None:
@@ -199,7 +201,12 @@ def _count_document(source: _Source, field: str, tally: Tally, depth: int) -> No
     elif source.type == "content":
         _check_content(source.content, f"{field}.content", tally, depth + 1)
     elif source.type != "text":
-        raise refuse(f"{field}.type", Why.UNPRICED_INPUT)
+        raise _no_source(source, field)
+
+
+def _no_source(source: _Source, field: str) -> GatewayError:
+    """Files of the provider's are nobody's here; what else the body does not contain has no price."""
+    return UnknownState(f"{field}.file_id") if source.type == "file" else refuse(f"{field}.type", Why.UNPRICED_INPUT)
 
 
 def _searches(fields: Fields) -> int:

@@ -10,8 +10,9 @@ from typing import Final
 import msgspec
 from msgspec import Raw
 
-from apps.dialects.common.json_body import given, read_any, read_list
-from apps.dialects.protocol import Modifier, UnsupportedField
+from apps.core.errors import GatewayError
+from apps.dialects.common.json_body import given, nested, read_any, read_list
+from apps.dialects.protocol import Modifier, UnknownState, UnsupportedField
 
 
 class Why(Enum):
@@ -19,7 +20,9 @@ class Why(Enum):
 
     PRICE = "it changes what a call costs"
     MODEL = "it changes which model answers"
-    STATE = "it refers to data that this request does not contain"
+    STATE = "it names data that a provider keeps"
+    """By an id that nobody can have from us: not refused but not found."""
+    REACH = "it reaches beyond this request"
     UNPRICED_TOOL = "this gateway has no price for that tool"
     UNPRICED_INPUT = "input that the body does not contain cannot be priced"
     UNPRICED_KIND = "this gateway has no price for input or output of that kind"
@@ -54,14 +57,16 @@ _LONGEST_ALLOWED: Final = 40
 """Bytes: a longer value is on no list and needs no reading."""
 
 
-def refuse(field: str, why: Why) -> UnsupportedField:
+def refuse(field: str, why: Why) -> GatewayError:
+    if why is Why.STATE:
+        return UnknownState(field)
     return UnsupportedField(f"`{field}` is not supported here: {why.value}.", param=field)
 
 
 def check_fields(fields: Mapping[str, Raw], table: Table) -> tuple[Modifier, ...]:
     """Return the price modifiers that an operator may have priced.
 
-    Raises: UnsupportedField, naming the first field of the table that says something it may not.
+    Raises: UnsupportedField or UnknownState, naming the first field of the table that says something it may not.
     """
     modifiers: list[Modifier] = []
     for name in sorted(table.keys() & fields.keys()):
@@ -69,6 +74,9 @@ def check_fields(fields: Mapping[str, Raw], table: Table) -> tuple[Modifier, ...
         if raw is None:
             continue
         refusal = table[name]
+        if refusal.why is Why.STATE and (made := nested(fields, name)) and given(made, "id") is None:
+            # Nothing that was made, but something to make: a container with skills in it.
+            raise refuse(name, Why.REACH)
         if len(memoryview(raw)) > _LONGEST_ALLOWED:
             raise refuse(name, refusal.why)
         value = read_any(raw, name)
@@ -80,7 +88,7 @@ def check_fields(fields: Mapping[str, Raw], table: Table) -> tuple[Modifier, ...
     return tuple(modifiers)
 
 
-def refuse_modifier(modifier: Modifier) -> UnsupportedField:
+def refuse_modifier(modifier: Modifier) -> GatewayError:
     """A price modifier that nobody priced for this model."""
     return refuse(modifier.field, Why.PRICE)
 
@@ -100,5 +108,5 @@ def read_tools(raw: Raw, name: str) -> list[ToolHead]:
     return read_list(_TOOLS, raw, name)
 
 
-def refuse_tool(name: str, index: int) -> UnsupportedField:
+def refuse_tool(name: str, index: int) -> GatewayError:
     return refuse(f"{name}[{index}].type", Why.UNPRICED_TOOL)

@@ -39,7 +39,7 @@ from apps.dialects.common.refused import (
 )
 from apps.dialects.common.upstream import lowered, namespaced, start_body
 from apps.dialects.openai_responses import request as responses
-from apps.dialects.protocol import OPENAI_RESPONSES, InvalidRequest, Request
+from apps.dialects.protocol import OPENAI_RESPONSES, InvalidRequest, Request, UnknownState
 
 MAX_CHOICES: Final = 128
 MAXIMA: Final = ("max_tokens", "max_completion_tokens")
@@ -64,16 +64,16 @@ REFUSED: Final[Table] = {
     "plugins": Refusal(Why.MODEL),
     "transforms": Refusal(Why.MODEL),
     "preset": Refusal(Why.MODEL),
-    "store": Refusal(Why.STATE),
+    "store": Refusal(Why.REACH),
     "previous_response_id": Refusal(Why.STATE),
     "conversation": Refusal(Why.STATE),
     "prompt": Refusal(Why.STATE),
     "container": Refusal(Why.STATE),
     "file_ids": Refusal(Why.STATE),
     "vector_store_ids": Refusal(Why.STATE),
-    "data_sources": Refusal(Why.STATE),
+    "data_sources": Refusal(Why.REACH),
     "cached_content": Refusal(Why.STATE),
-    "mcp_servers": Refusal(Why.STATE),
+    "mcp_servers": Refusal(Why.REACH),
 }
 
 # Types beside these are the caller's own (`function`, `custom`) or nothing that anybody is billed for yet.
@@ -118,6 +118,7 @@ class _ImageURL(msgspec.Struct):
 
 class _File(msgspec.Struct):
     file_data: Raw = NULL
+    file_id: Raw = NULL
 
 
 class _ImagePart(msgspec.Struct):
@@ -242,10 +243,10 @@ def _check_parts(raw: Raw, field: str, tally: Tally) -> None:
 
 
 def _check_file(item: Raw, field: str, tally: Tally) -> None:
-    data = read(_FILE, item, field, "an object with `file_data`").file.file_data
-    if is_null(data):
-        raise refuse(f"{field}.file_id", Why.UNPRICED_INPUT)
-    tally.add_data_url(data, f"{field}.file_data")
+    file = read(_FILE, item, field, "an object with `file_data`").file
+    if not is_null(file.file_id):
+        raise UnknownState(f"{field}.file_id")
+    tally.add_data_url(file.file_data, f"{field}.file_data")
 
 
 def _check_tools(fields: Fields) -> None:

@@ -21,6 +21,7 @@ from apps.dialects.common.json_body import (
     read_flag,
     read_list,
     read_model,
+    read_text,
 )
 from apps.dialects.common.refused import (
     Refusal,
@@ -34,7 +35,7 @@ from apps.dialects.common.refused import (
     refuse_tool,
 )
 from apps.dialects.common.upstream import lowered, namespaced, start_body
-from apps.dialects.protocol import InvalidRequest, Request
+from apps.dialects.protocol import InvalidRequest, Request, State, UnknownState
 
 REFUSED: Final[Table] = {
     **but_for("max_output_tokens"),
@@ -52,16 +53,16 @@ REFUSED: Final[Table] = {
     "plugins": Refusal(Why.MODEL),
     "transforms": Refusal(Why.MODEL),
     "preset": Refusal(Why.MODEL),
-    # Stored replies would belong to the operator's account with the provider, where every caller could name them.
-    "store": Refusal(Why.STATE),
-    "previous_response_id": Refusal(Why.STATE),
     "conversation": Refusal(Why.STATE),
     "prompt": Refusal(Why.STATE),
     "container": Refusal(Why.STATE),
     "file_ids": Refusal(Why.STATE),
     "vector_store_ids": Refusal(Why.STATE),
-    "mcp_servers": Refusal(Why.STATE),
+    "mcp_servers": Refusal(Why.REACH),
 }
+
+MAX_ID_CHARS: Final = 200
+MAX_REFERENCES: Final = 200
 
 SEARCH_TOOL: Final = "web_search"
 # `function`, `custom`, `namespace`, `local_shell`, `apply_patch` and tool search run at the caller or cost tokens only.
@@ -95,6 +96,7 @@ class _Item(msgspec.Struct):
 
 
 class _ItemPart(msgspec.Struct):
+    file_id: Raw = NULL
     image_url: Raw = NULL
     file_data: Raw = NULL
     file_url: Raw = NULL
@@ -114,7 +116,7 @@ def parse(body: bytes, *, table: Table = REFUSED) -> Request:
     modifiers = check_fields(fields, table)
     model_id = read_model(fields)
     tally = Tally()
-    _check_input(fields, tally)
+    states = _previous(fields) + _check_input(fields, tally)
     adapted = _check_tools(fields)
     return Request(
         model_id=model_id,
@@ -123,15 +125,17 @@ def parse(body: bytes, *, table: Table = REFUSED) -> Request:
         demand=tally.demand(len(body)),
         is_stream=read_flag(fields, "stream"),
         max_tokens=read_count(fields, "max_output_tokens"),
+        states=states,
+        wants_storing=read_flag(fields, "store"),
         cache_key=read_cache_key(fields),
         adapted=adapted,
     )
 
 
 def upstream_body(request: Request, *, upstream_model: str, max_tokens: int | None, account_tag: str) -> bytes:
-    """See `Dialect.upstream_body`. `store` is false always: this API stores replies unless it is told not to."""
+    """See `Dialect.upstream_body`. `store` is always sent: this API stores replies unless it is told not to."""
     fields = start_body(request, upstream_model=upstream_model)
-    fields["store"] = False
+    fields["store"] = request.wants_storing
     if max_tokens is not None:
         fields["max_output_tokens"] = lowered(request.fields, "max_output_tokens", max_tokens)
     if request.cache_key is not None:
@@ -139,7 +143,21 @@ def upstream_body(request: Request, *, upstream_model: str, max_tokens: int | No
     return msgspec.json.encode(fields)
 
 
-def _check_input(fields: Fields, tally: Tally) -> None:
+def _previous(fields: Fields) -> tuple[State, ...]:
+    name = "previous_response_id"
+    id_ = read_text(fields, name)
+    return (State("response", _checked(id_, name), name),) if id_ else ()
+
+
+def _checked(id_: str | None, field: str) -> str:
+    """Raises: UnknownState, for what is no id of anything."""
+    if not id_ or len(id_) > MAX_ID_CHARS or not id_.isprintable():
+        raise UnknownState(field)
+    return id_
+
+
+def _check_input(fields: Fields, tally: Tally) -> tuple[State, ...]:
+    """Tally the input's items; return those that it only refers to."""
     raw = given(fields, "input")
     if raw is None and given(fields, "messages") is not None:
         raise InvalidRequest(
@@ -149,17 +167,23 @@ def _check_input(fields: Fields, tally: Tally) -> None:
     if raw is None or first_byte(raw) not in (b'"', b"["):
         raise InvalidRequest("`input` must be a string or a list of items.", param="input")
     if first_byte(raw) == b'"':
-        return
+        return ()
     items = read_list(_INPUT, raw, "input")
     if not items:
         raise InvalidRequest("`input` must not be empty.", param="input")
+    states = []
     for index, item in enumerate(items):
-        _check_item(item, f"input[{index}]", tally)
+        field = f"input[{index}]"
+        if item.type == "item_reference" or (item.type is None and item.role is None):
+            states.append(State("item", _checked(item.id, f"{field}.id"), f"{field}.id"))
+        else:
+            _check_item(item, field, tally)
+    if len(states) > MAX_REFERENCES:
+        raise InvalidRequest(f"`input` refers to more than {MAX_REFERENCES} items.", param="input")
+    return tuple(states)
 
 
 def _check_item(item: _Item, field: str, tally: Tally) -> None:
-    if item.type == "item_reference" or (item.type is None and item.role is None):
-        raise refuse(f"{field}.id", Why.STATE)
     if first_byte(item.content) == b"[":
         _check_parts(item.content, f"{field}.content", tally)
     if first_byte(item.output) == b"[":
@@ -193,14 +217,12 @@ def _check_part(kind: str | None, raw: Raw, field: str, tally: Tally) -> None:
         tally.add_audio(raw, field)
         return
     part = read(_ITEM_PART, raw, field, "an object")
+    if not is_null(part.file_id):
+        raise UnknownState(f"{field}.file_id")
     if kind != "input_file":
-        if is_null(part.image_url):
-            raise refuse(f"{field}.file_id", Why.UNPRICED_INPUT)
         tally.add_image_url(part.image_url, f"{field}.image_url")
     elif not is_null(part.file_url):
         raise refuse(f"{field}.file_url", Why.UNPRICED_INPUT)
-    elif is_null(part.file_data):
-        raise refuse(f"{field}.file_id", Why.UNPRICED_INPUT)
     else:
         tally.add_data_url(part.file_data, f"{field}.file_data")
 
