@@ -129,6 +129,7 @@ def input_bound(
     images: int,
     document_pages: int,
     audio_parts: int = 0,
+    stored_tokens: int = 0,
     server_tool_uses: int = 0,
     context_tokens: int,
 ) -> int:
@@ -139,6 +140,7 @@ def input_bound(
         + images * bounds.image_input_tokens
         + document_pages * bounds.document_input_tokens_per_page
         + audio_parts * (bounds.audio_input_tokens or 0)
+        + stored_tokens
         + bounds.overhead_tokens
     )
     return min(tokens, context_tokens) + server_tool_uses * bounds.server_tool_input_tokens

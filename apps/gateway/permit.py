@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -13,9 +14,10 @@ from apps.core import headers
 from apps.core.errors import GatewayError
 from apps.dialects.common.refused import Why, refuse, refuse_modifier
 from apps.dialects.passage import reachable
-from apps.dialects.protocol import Dialect, InvalidRequest, Request, UnsupportedField
+from apps.dialects.protocol import Dialect, InvalidRequest, Request, State, UnsupportedField
 from apps.dialects.registry import DIALECTS
 from apps.gateway.call import Call, NotFound
+from apps.gateway.state import stateful, stored_tokens
 from apps.gateway.stores import Stores
 from apps.gateway.ways import Way, first_way
 from apps.governor.store.protocol import Ask
@@ -23,6 +25,7 @@ from apps.keys.rules import Client, KeyRefused, KeySnapshot, check_key, check_mo
 from apps.ledger.operations import Guard
 from apps.ledger.rules import DAILY, HOURLY, LIFETIME
 from apps.upstreams.rules import RouteSnapshot, order
+from apps.upstreams.states import Kept
 
 MAX_SESSION_ID_LENGTH = 200
 FIELD_BYTES = 40
@@ -58,11 +61,13 @@ def permit(
     client: Client,
     dialect: Dialect,
     writes_1h: bool,
+    found: Mapping[State, Kept],
     stores: Stores,
 ) -> Permit:
-    """Check key, model and request against each other. `writes_1h`: the body asks for cache writes of an hour.
+    """Check key, model and request against each other. `writes_1h`: the body asks for cache writes of an hour;
+    `found`: what it builds on that a provider keeps.
 
-    Raises: KeyRefused, NotFound, InvalidRequest, UnsupportedField.
+    Raises: KeyRefused, NotFound, InvalidRequest, UnsupportedField, UnknownState.
     """
     account, model = check_call(call, request, key=key, client=client, stores=stores)
     if request.demand.server_tool_uses and model.price.server_tool_request is None:
@@ -74,6 +79,9 @@ def permit(
     price, request = _price(model, request)
     session_id = read_session_id(call, request)
     routes = stores.routes.of(model.model_id, dialects=model.dialects)
+    if found or request.wants_storing:
+        routes = stateful(routes, request, found, dialect=dialect)
+        request = replace(request, demand=replace(request.demand, stored_tokens=stored_tokens(found)))
     spread = stores.draws.getrandbits(32) if len(routes) > 1 else 0
     ordered = order(
         routes, dialect=dialect.name, reachable=reachable(dialect.name), session_id=session_id, spread=spread
@@ -156,6 +164,7 @@ def bound(
         images=demand.images,
         document_pages=demand.document_pages,
         audio_parts=demand.audio_parts,
+        stored_tokens=demand.stored_tokens,
         server_tool_uses=demand.server_tool_uses,
         context_tokens=model.context_tokens,
     )

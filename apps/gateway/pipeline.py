@@ -19,6 +19,7 @@ from apps.gateway.metering import meter
 from apps.gateway.permit import Permit, ask_capacity, permit
 from apps.gateway.relay import relay
 from apps.gateway.running import STOPPED, Running, release, reply_headers, settle
+from apps.gateway.state import find_states, keep_states
 from apps.gateway.stores import Stores
 from apps.governor.store.protocol import Admission
 from apps.keys.rules import KeySnapshot
@@ -56,6 +57,7 @@ async def _serve(call: Call, dialect: Dialect, receive: Receive, send: Send, sto
         request = dialect.parse(body)
         client = read_client(call)
         record = log.open_record(call, key=key, request=request, dialect=dialect, client=client)
+        found = await find_states(request, key.account_id, stores)
         permitted = permit(
             call,
             request,
@@ -63,6 +65,7 @@ async def _serve(call: Call, dialect: Dialect, receive: Receive, send: Send, sto
             client=client,
             dialect=dialect,
             writes_1h=any(mark in body for mark in ONE_HOUR_WRITES),
+            found=found,
             stores=stores,
         )
         record.session_id = log.clean_session(permitted.session_id)
@@ -156,6 +159,9 @@ async def reply_whole(running: Running, forwarded: Forwarded, send: Send, stores
         raise UpstreamFailed("upstream_error", facts.failure)
     usage, is_estimated = await meter(permitted, facts, is_final=True, record=running.record, counter=stores.counter)
     receipt = await settle(running, usage, status="succeeded", is_estimated=is_estimated, stores=stores)
+    if facts.states and permitted.request.wants_storing:
+        account_id = permitted.key.account_id
+        await keep_states(account_id, facts.states, route=route, tokens=usage.total, stores=stores)
     model_id = permitted.model.model_id
     rendered = passage.render_reply(
         body,

@@ -19,6 +19,7 @@ from apps.gateway.call import Message, Receive, Send
 from apps.gateway.forward import Forwarded, transport_failure
 from apps.gateway.metering import meter
 from apps.gateway.running import STOPPED, Running, release, reply_headers, settle
+from apps.gateway.state import keep_states
 from apps.gateway.stores import Stores
 from apps.gateway.watch import Watch
 from apps.ledger.committer import LedgerUnavailable
@@ -58,6 +59,9 @@ async def relay(running: Running, forwarded: Forwarded, receive: Receive, send: 
             machine.state.usage = usage
             status = "abandoned" if is_abandoned else "succeeded"
             receipt = await settle(running, usage, status=status, is_estimated=is_estimated, stores=stores)
+            if made := machine.state.states:
+                account_id = permit.key.account_id
+                await keep_states(account_id, made, route=route, tokens=usage.total, stores=stores)
     except LedgerUnavailable as error:
         failure = error
     finally:

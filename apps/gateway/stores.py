@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 from apps.accounts.cache import AccountCache, SnapshotCache, refresh
 from apps.catalog.cache import CatalogCache
@@ -20,6 +20,8 @@ from apps.keys.cache import KeyCache
 from apps.ledger.committer import Committer
 from apps.upstreams.cache import RouteCache
 from apps.upstreams.transport.protocol import Transport
+
+T = TypeVar("T")
 
 POLL_S: Final = 0.5
 QUIET_S: Final = 2.0
@@ -75,6 +77,17 @@ class Stores:
             refresh(self.caches)
         finally:
             self.after_look()
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Let the snapshots' thread, which may use the database, do something else."""
+
+        def run() -> T:
+            try:
+                return work()
+            finally:
+                self.after_look()
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, run)
 
     async def look_again(self) -> None:
         """See what was committed before this call: everybody who asks meanwhile shares one look."""

@@ -24,6 +24,7 @@ FIELDS = (
     "priority",
     "is_enabled",
     "exposes_model",
+    "keeps_state",
     *services.TIMEOUTS,
 )
 
@@ -39,7 +40,7 @@ class RouteForm(ModelForm[Route]):
     class Meta:
         model = Route
         fields = ("model", "provider", "upstream_model", "credential_env", "weight", "priority", "is_enabled",
-                  "exposes_model", *services.TIMEOUTS)  # fmt: skip
+                  "exposes_model", "keeps_state", *services.TIMEOUTS)  # fmt: skip
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -96,7 +97,7 @@ class RouteAdmin(OperatorAdmin[Route]):
     autocomplete_fields = ("model",)
     fieldsets: ClassVar[Any] = (
         (None, {"fields": ("model", "provider", "base_url", "dialects", "upstream_model")}),
-        ("Use", {"fields": ("is_enabled", "exposes_model")}),
+        ("Use", {"fields": ("is_enabled", "exposes_model", "keeps_state")}),
         ("Credential", {"fields": ("stored_credential", "credential", "forgets_credential", "credential_env")}),
         ("Choice between routes", {"fields": ("priority", "weight")}),
         ("Deadlines", {"fields": services.TIMEOUTS}),

@@ -30,6 +30,11 @@ class Route(models.Model):
     priority = models.PositiveIntegerField(default=0, help_text="Lower is tried first.")
     is_enabled = models.BooleanField("enabled", default=True)
     exposes_model = models.BooleanField("replies show the upstream's model name", default=False)
+    keeps_state = models.BooleanField(
+        "replies may be stored",
+        default=False,
+        help_text="Callers may ask this provider to store a reply, and build on it with previous_response_id.",
+    )
     connect_timeout_ms = models.PositiveIntegerField(default=5_000)
     first_byte_timeout_ms = models.PositiveIntegerField(default=300_000)
     idle_timeout_ms = models.PositiveIntegerField(default=120_000)
@@ -42,3 +47,22 @@ class Route(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model_id} via {self.provider}"
+
+
+class StoredState(models.Model):
+    """An id of something that a provider keeps, and the account that made it. No foreign keys: it expires by itself."""
+
+    account_id = models.UUIDField()
+    kind = models.CharField(max_length=10)
+    digest = models.CharField(max_length=64)
+    route_key = models.CharField(max_length=120)
+    tokens = models.BigIntegerField()
+    expires_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["account_id", "kind", "digest"], name="one_state_of_an_account")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.account_id}"

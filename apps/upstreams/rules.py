@@ -39,6 +39,8 @@ class RouteSnapshot:
     weight: int
     priority: int
     exposes_model: bool
+    keeps_state: bool
+    """Replies may be stored there, and built on."""
     connect_timeout_s: float
     first_byte_timeout_s: float
     idle_timeout_s: float

@@ -43,4 +43,5 @@ def route_facts(route: Route) -> dict[str, object]:
         "priority": route.priority,
         "enabled": route.is_enabled,
         "exposes_model": route.exposes_model,
+        "keeps_state": route.keeps_state,
     }

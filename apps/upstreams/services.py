@@ -45,6 +45,7 @@ class RouteOptions(TypedDict, total=False):
     priority: int
     is_enabled: bool
     exposes_model: bool
+    keeps_state: bool
     connect_timeout_ms: int
     first_byte_timeout_ms: int
     idle_timeout_ms: int
@@ -186,6 +187,8 @@ def _columns(changes: RouteChanges) -> dict[str, object]:
         columns["is_enabled"] = changes["is_enabled"]
     if "exposes_model" in changes:
         columns["exposes_model"] = changes["exposes_model"]
+    if "keeps_state" in changes:
+        columns["keeps_state"] = changes["keeps_state"]
     timeouts = {name: value for name, value in changes.items() if name in TIMEOUTS and isinstance(value, int)}
     columns |= {name: check_range(value, name.replace("_", " ")) for name, value in timeouts.items()}
     return {**columns, **_credential_columns(changes)}

@@ -125,7 +125,7 @@ def test_a_plain_answer_is_chat_too() -> None:
     ("fields", "field"),
     [
         ({"service_tier": "priority"}, "service_tier"),
-        ({"previous_response_id": "resp_1"}, "previous_response_id"),
+        ({"conversation": "conv_1"}, "conversation"),
         ({"tools": [{"type": "code_interpreter"}]}, "tools[0].type"),
         ({"input": []}, "input"),
         ({"input": 7}, "input"),

@@ -225,6 +225,7 @@ def route_of(*dialects: str, key: str = "route", priority: int = 0, exposes_mode
         weight=1,
         priority=priority,
         exposes_model=exposes_model,
+        keeps_state=False,
         connect_timeout_s=1,
         first_byte_timeout_s=1,
         idle_timeout_s=60,

@@ -58,6 +58,7 @@ def test_a_route_is_added_with_its_address_in_one_shape() -> None:
         "priority": 2,
         "enabled": True,
         "exposes_model": False,
+        "keeps_state": False,
     }
     assert route.revision == revisions.current()[revisions.ROUTES] == 1
 

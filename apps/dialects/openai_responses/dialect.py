@@ -39,7 +39,7 @@ class OpenAIResponses:
         return with_hypereal(body, model_id=model_id, hypereal=hypereal)
 
     def relay(self, request: Request, *, model_id: str | None) -> ResponsesRelay:
-        return ResponsesRelay(model_id=model_id)
+        return ResponsesRelay(model_id=model_id, is_stored=request.wants_storing)
 
     def read_error(self, status: int, body: bytes) -> str:
         return scrub.read_error(status, body)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from apps.dialects.common.json_reply import open_reply
 from apps.dialects.common.metering import hear_texts, members, seal_bytes
 from apps.dialects.common.scrub import failure_message
 from apps.dialects.openai_responses.usage import read_response_usage
-from apps.dialects.protocol import Reply
+from apps.dialects.protocol import Reply, State
 from apps.dialects.said import Said
 
 BILLABLE: Final = frozenset({"completed", "incomplete"})
@@ -31,7 +32,16 @@ def read_reply(body: bytes) -> Reply:
     said = Said()
     for index, item in enumerate(output):
         _hear_item(said, index, item)
-    return Reply(usage=read_response_usage(reply), said=said)
+    return Reply(usage=read_response_usage(reply), said=said, states=states_of(reply))
+
+
+def states_of(reply: Mapping[str, Any]) -> tuple[State, ...]:
+    """What the provider keeps of this reply: itself and its items, unless it says that it keeps nothing."""
+    id_ = reply.get("id")
+    if reply.get("store") is False or not isinstance(id_, str):
+        return ()
+    items = [item.get("id") for item in members(reply, "output") if isinstance(item, dict)]
+    return (State("response", id_), *(State("item", item) for item in items if isinstance(item, str)))
 
 
 def _hear_item(said: Said, index: int, item: object) -> None:

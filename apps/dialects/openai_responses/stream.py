@@ -14,7 +14,7 @@ from apps.dialects.common.metering import hear_texts
 from apps.dialects.common.relay import EventRelay
 from apps.dialects.common.sse import Event, frame_of
 from apps.dialects.openai_responses.error import error_events
-from apps.dialects.openai_responses.reply import hear_sealed
+from apps.dialects.openai_responses.reply import hear_sealed, states_of
 from apps.dialects.openai_responses.usage import read_response_usage, render_usage
 
 TERMINAL: Final = frozenset({"response.completed", "response.incomplete"})
@@ -52,9 +52,10 @@ class ResponsesRelay(EventRelay):
     `response.incomplete` is a success that reached its maximum; `response.failed` and `error` are failures.
     """
 
-    def __init__(self, *, model_id: str | None) -> None:
+    def __init__(self, *, model_id: str | None, is_stored: bool = False) -> None:
         super().__init__()
         self._model_id = model_id
+        self._is_stored = is_stored
         self._name = b""
         self._terminal: ReplyFields | None = None
         self._response: ReplyFields = {}
@@ -110,7 +111,10 @@ class ResponsesRelay(EventRelay):
     def _withhold(self, event: Event, parsed: _Event) -> None:
         state = self.state
         self._response = self._named(parsed.response)
-        state.usage = read_response_usage(decode(parsed.response))
+        response = decode(parsed.response)
+        state.usage = read_response_usage(response)
+        if self._is_stored:
+            state.states = states_of(response)
         self._terminal = open_fields(event.data)
         self._name = event.name
         state.is_withholding = state.is_complete = True

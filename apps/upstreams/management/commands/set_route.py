@@ -26,6 +26,9 @@ class Command(OperatorCommand):
         shown = parser.add_mutually_exclusive_group()
         shown.add_argument("--expose-model", action="store_true", help="Replies show the upstream's model name.")
         shown.add_argument("--hide-model", action="store_true", help="Replies show the catalog id.")
+        kept = parser.add_mutually_exclusive_group()
+        kept.add_argument("--keep-state", action="store_true", help="Callers may have replies stored there.")
+        kept.add_argument("--no-keep-state", action="store_true", help="Replies are never stored (the default).")
 
     def run(self, options: dict[str, Any]) -> Output:
         route = find_route(options["route"])
@@ -40,5 +43,7 @@ class Command(OperatorCommand):
             changes["credential_env"] = "" if options["credential_env"] == NO_LIMIT else options["credential_env"]
         if options["expose_model"] or options["hide_model"]:
             changes["exposes_model"] = options["expose_model"]
+        if options["keep_state"] or options["no_keep_state"]:
+            changes["keeps_state"] = options["keep_state"]
         facts = route_facts(services.set_route(route_id=route.id, actor=COMMAND_LINE, **changes))
         return Output(data=facts, text=lines(facts))
