@@ -39,7 +39,7 @@ class Upstream:
     def _serve(self, call: httpx2.Request) -> httpx2.Response:
         request = DIALECT.parse(call.content)
         (passage,) = passages(DIALECT, request, [self.spoken])
-        body = passage.upstream_body(upstream_model="theirs", max_tokens=None, account_tag="acc")
+        body = passage.upstream_body(upstream_model="theirs", max_tokens=500, account_tag="acc")
         self.asked.append(json.loads(body))
         if not request.is_stream:
             passage.read_reply(self.reply)
