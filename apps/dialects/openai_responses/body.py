@@ -12,7 +12,7 @@ from apps.dialects.common.openai_models import efforts_of, is_plain, is_reasoner
 from apps.dialects.common.upstream import namespaced
 from apps.dialects.hub import abilities
 from apps.dialects.hub.abilities import Abilities
-from apps.dialects.hub.conversation import Conversation, Text, Tool, ToolChoice, Turn
+from apps.dialects.hub.conversation import Conversation, Reasoning, Text, Tool, ToolChoice, Turn
 from apps.dialects.hub.effort import effort_of, nearest_effort
 from apps.dialects.hub.sent import plain_name, tool_to_send
 from apps.dialects.openai_responses.conversation import ENCRYPTED, LOGPROBS
@@ -115,27 +115,34 @@ def _choice(choice: ToolChoice, tools: list[Tool]) -> object:
 
 def _write_reasoning(fields: Fields, conversation: Conversation, upstream_model: str) -> None:
     asked = conversation.reasoning
-    effort, name = asked.effort, "effort"
-    if not effort and asked.is_on is False:
-        effort, name = "none", "reasoning"
-    elif not effort and asked.budget_tokens is not None:
-        effort, name = effort_of(asked.budget_tokens), "reasoning"
-        abilities.change(conversation, name, f"{asked.budget_tokens} tokens", effort)
-    summary = "auto" if not asked.summary and asked.is_on else asked.summary
-    if summary == "omitted":
-        summary = ""
+    wanted, effort, name = _wanted_effort(asked)
     if is_plain(upstream_model):
         if (effort and effort != "none") or asked.is_on:
             abilities.leave_out(conversation, name)
         return
     known = efforts_of(upstream_model)
     if effort and known is not None and effort not in known:
-        nearest = nearest_effort(effort, known)
-        abilities.change(conversation, name, effort, nearest)
-        effort = nearest
+        # Little is not nothing: only who asked for none gets none.
+        effort = nearest_effort(effort, known if effort == "none" else [level for level in known if level != "none"])
+    if wanted != effort:
+        abilities.change(conversation, name, wanted, effort)
+    summary = asked.summary if asked.summary != "omitted" else ""
+    if asked.is_on and not asked.summary:
+        summary = "auto"
     shape = {"effort": effort, "summary": summary}
     if effort or summary:
         fields["reasoning"] = {key: value for key, value in shape.items() if value}
+
+
+def _wanted_effort(asked: Reasoning) -> tuple[str, str, str]:
+    """What the caller said of it, the level that stands for that, and what the hub calls the field."""
+    if asked.effort:
+        return asked.effort, asked.effort, "effort"
+    if asked.is_on is False:
+        return "none", "none", "reasoning"
+    if asked.budget_tokens is not None:
+        return f"{asked.budget_tokens} tokens", effort_of(asked.budget_tokens), "reasoning"
+    return "", "", "reasoning"
 
 
 def _write_text(fields: Fields, conversation: Conversation) -> None:

@@ -81,10 +81,15 @@ def render_usage(usage: TokenUsage) -> dict[str, Any]:
             "ttl_30m_tokens": usage.cache_write_5m,
             "ttl_12h_tokens": usage.cache_write_1h,
         }
+    output_details = {"reasoning_tokens": usage.reasoning}
+    if usage.image_input:
+        details["image_tokens"] = usage.image_input
+    if usage.image_output:
+        output_details["image_tokens"] = usage.image_output
     return {
         "input_tokens": usage.prompt,
         "input_tokens_details": details,
         "output_tokens": usage.output,
-        "output_tokens_details": {"reasoning_tokens": usage.reasoning},
+        "output_tokens_details": output_details,
         "total_tokens": usage.total,
     }

@@ -371,6 +371,8 @@ def test_a_users_id_that_is_too_long_is_replaced_by_its_digest() -> None:
         (Reasoning(effort="max"), "gpt-5.5", {"effort": "xhigh"}, ["effort: max -> xhigh"]),
         (Reasoning(effort="max"), "gpt-5.6", {"effort": "max"}, []),
         (Reasoning(effort="none"), "gpt-5-mini-2026-01-01", {"effort": "minimal"}, ["effort: none -> minimal"]),
+        (Reasoning(effort="minimal"), "gpt-5.5", {"effort": "low"}, ["effort: minimal -> low"]),
+        (Reasoning(effort="none"), "gpt-5.5", {"effort": "none"}, []),
         (Reasoning(effort="xhigh"), "o4-mini", {"effort": "high"}, ["effort: xhigh -> high"]),
         (Reasoning(effort="high"), "gpt-4o", None, ["effort: left out"]),
         (Reasoning(is_on=False), "gpt-4o", None, []),

@@ -56,6 +56,7 @@ usages = st.builds(
     cache_write_1h=st.integers(0, 99),
     output=st.integers(9, 99),
     reasoning=st.integers(0, 9),
+    image_output=st.integers(0, 9),
 )
 
 
