@@ -148,6 +148,7 @@ UNFOLD = {
                 "items": [
                     _link("Models", "category", "catalog_model"),
                     _link("Prices", "sell", "catalog_priceversion"),
+                    _link("Notices", "campaign", "catalog_notice"),
                     _link("Routes", "alt_route", "upstreams_route"),
                 ],
             },

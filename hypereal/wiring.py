@@ -14,6 +14,7 @@ from django.db import close_old_connections, connection, connections
 
 from apps.accounts.cache import AccountCache
 from apps.catalog.cache import CatalogCache
+from apps.catalog.notices import keep_notice
 from apps.core.ids import new_id
 from apps.gateway.stores import POLL_S, Stores
 from apps.governor.store.memory import MemoryGovernor
@@ -59,6 +60,7 @@ class Wiring:
             key_pepper=environment.key_pepper,
             after_look=close_old_connections,
             after_last_look=connections.close_all,
+            keep_notice=keep_notice,
         )
 
     def _why_not_ready(self) -> str | None:

@@ -18,7 +18,7 @@ from apps.accounts.admin_forms import CreditsField, amount_or_none, credits_text
 from apps.accounts.mistakes import Mistake
 from apps.catalog import services
 from apps.catalog.catalog_file import Prices
-from apps.catalog.models import Model, Policy, PriceVersion
+from apps.catalog.models import Model, Notice, Policy, PriceVersion
 from apps.catalog.selectors import POLICY_FIGURES, price_in_force
 from apps.core.clock import now
 
@@ -217,3 +217,12 @@ class PriceVersionAdmin(PriceColumns, ReadOnlyAdmin[PriceVersion]):
     list_filter = ("model",)
     fields = ("model", *PRICE_COLUMNS)
     ordering = ("model_id", "-version")
+
+
+@admin.register(Notice)
+class NoticeAdmin(ReadOnlyAdmin[Notice]):
+    """What callers said that nobody knew yet: does it want a price or a bound?"""
+
+    list_display = ("name", "kind", "dialect", "model_id", "first_seen_at")
+    list_filter = ("kind", "dialect")
+    search_fields = ("name",)

@@ -82,6 +82,31 @@ class PriceVersion(models.Model):
         return f"{self.model_id} v{self.version}"
 
 
+class Notice(models.Model):
+    """A field, tool or beta in a request that nobody knew yet. It passed, and was metered by what the upstream counted:
+    does it want a price or a bound?"""
+
+    class Kind(models.TextChoices):
+        FIELD = "field"
+        TOOL = "tool"
+        BETA = "beta"
+
+    kind = models.CharField(max_length=10, choices=Kind)
+    dialect = models.CharField(max_length=30)
+    name = models.CharField(max_length=100)
+    model_id = models.CharField("first asked of", max_length=100)
+    first_seen_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering: ClassVar = ["-first_seen_at"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["kind", "dialect", "name"], name="notice_once_per_name"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
 class Policy(models.Model):
     """The governor's and the insurance's figures for one model."""
 

@@ -113,6 +113,8 @@ class Request:
     cache_key: str | None = None
     """`prompt_cache_key`, which also serves as the last resort for a session id."""
     modifiers: tuple[Modifier, ...] = ()
+    unknown_tools: tuple[str, ...] = ()
+    """Kinds of offered tools that nobody knew yet."""
     adapted: tuple[str, ...] = ()
     """Adaptations made on the way in (`quality: standard -> auto`), shown in X-Hypereal-Adapted."""
     written_in: str | None = None

@@ -69,6 +69,7 @@ async def _serve(call: Call, dialect: Dialect, receive: Receive, send: Send, sto
             stores=stores,
         )
         record.session_id = log.clean_session(permitted.session_id)
+        stores.notices.look(call, request, dialect=dialect)
         admission = await admit(permitted, receive, stores)
     except GatewayError as error:
         _log_refusal(call, key, record, error, dialect=dialect, stores=stores)

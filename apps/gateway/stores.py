@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,12 +15,15 @@ from apps.catalog.cache import CatalogCache
 from apps.core import clock
 from apps.gateway.count_limit import CountLimit
 from apps.gateway.counting import Counter
+from apps.gateway.notices import Notices, Tell
 from apps.gateway.refusals import RefusalLog
 from apps.governor.store.protocol import Governor
 from apps.keys.cache import KeyCache
 from apps.ledger.committer import Committer
 from apps.upstreams.cache import RouteCache
 from apps.upstreams.transport.protocol import Transport
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -45,9 +49,12 @@ class Stores:
     after_look: Callable[[], None]
     """Runs in the snapshots' thread after each look: gives back what the database client keeps per thread."""
     after_last_look: Callable[[], None]
+    keep_notice: Tell
+    """Writes down a name that nobody knew yet; runs in the snapshots' thread."""
     draws: random.Random = field(default_factory=random.Random)
     refusals: RefusalLog = field(default_factory=RefusalLog)
     counter: Counter = field(default_factory=Counter)
+    notices: Notices = field(init=False)
     calls: int = 0
     """Calls under way."""
     counts: CountLimit = field(default_factory=CountLimit)
@@ -61,6 +68,18 @@ class Stores:
     _looked_at: float = -1.0
     _next_look: asyncio.Task[None] | None = None
     """A look that has not begun yet, so that it will see what is committed now."""
+
+    def __post_init__(self) -> None:
+        self.notices = Notices(lambda *facts: self._thread.submit(self._keep_notice, *facts))
+
+    def _keep_notice(self, kind: str, dialect: str, name: str, model_id: str) -> None:
+        try:
+            self.keep_notice(kind, dialect, name, model_id)
+        except Exception:
+            # Whatever the driver calls it: the log has told it already.
+            logger.exception("a notice could not be kept")
+        finally:
+            self.after_look()
 
     @property
     def caches(self) -> list[SnapshotCache]:

@@ -183,3 +183,17 @@ def test_no_other_name_of_a_bound_slips_through(alice: Person, add_upstream: Add
             assert f"`{name}`" in refused.error["message"]
         assert script.calls == []
     alice.assert_paid_nothing()
+
+
+@EACH
+def test_what_nobody_knew_yet_passes_and_is_told_once(
+    alice: Person, add_upstream: AddUpstream, endpoint: Endpoint
+) -> None:
+    script = add_upstream(endpoint, served(endpoint, TOKENS))
+    name = f"hologram_of_{endpoint.name}"
+    for _ in range(2):
+        reply = alice.call(endpoint.path, {**endpoint.body(), name: {"depth": 3}})
+        cost = bill(endpoint.model, input=TOKENS.input, output=TOKENS.output)
+        assert (reply.status, reply.billing["credits_charged"]) == (200, cost)
+    assert [call.json[name] for call in script.calls] == [{"depth": 3}] * 2
+    assert alice.server.log.count(f"nobody knew the field '{name}' of {endpoint.dialect} yet") == 1

@@ -22,6 +22,7 @@ from apps.dialects.common.json_body import (
     read_list,
     read_model,
 )
+from apps.dialects.common.known import unknown_tools
 from apps.dialects.common.refused import Refusal, Table, Why, but_for, check_fields, read_tools, refuse, refuse_tool
 from apps.dialects.common.upstream import lowered, start_body
 from apps.dialects.protocol import InvalidRequest, Request, UnknownState, UnsupportedField
@@ -111,11 +112,13 @@ def parse(body: bytes) -> Request:
     tally = Tally()
     _check_messages(fields, tally)
     _check_edits(fields)
+    searches, unknown = _check_tools(fields)
     return Request(
         model_id=model_id,
         fields=fields,
         modifiers=modifiers,
-        demand=tally.demand(len(body), server_tool_uses=_searches(fields)),
+        unknown_tools=unknown,
+        demand=tally.demand(len(body), server_tool_uses=searches),
         is_stream=read_flag(fields, "stream"),
         max_tokens=max_tokens,
         thinking_budget=read_count(
@@ -209,13 +212,14 @@ def _no_source(source: _Source, field: str) -> GatewayError:
     return UnknownState(f"{field}.file_id") if source.type == "file" else refuse(f"{field}.type", Why.UNPRICED_INPUT)
 
 
-def _searches(fields: Fields) -> int:
-    """Most web searches that the offered tools may make together."""
+def _check_tools(fields: Fields) -> tuple[int, tuple[str, ...]]:
+    """Most web searches that the offered tools may make together, and the kinds of tools that nobody knew yet."""
     raw = given(fields, "tools")
     if raw is None:
-        return 0
+        return 0, ()
     searches = 0
-    for index, tool in enumerate(read_tools(raw, "tools")):
+    tools = read_tools(raw, "tools")
+    for index, tool in enumerate(tools):
         if tool.type is None:
             continue
         if tool.type.startswith(SEARCH_TOOL):
@@ -228,7 +232,7 @@ def _searches(fields: Fields) -> int:
             searches += uses
         elif tool.type.startswith(HOSTED_TOOLS):
             raise refuse_tool("tools", index)
-    return searches
+    return searches, unknown_tools(tool.type for tool in tools)
 
 
 def _check_edits(fields: Fields) -> None:

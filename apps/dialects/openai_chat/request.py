@@ -26,6 +26,7 @@ from apps.dialects.common.json_body import (
     read_object,
     read_text,
 )
+from apps.dialects.common.known import unknown_tools
 from apps.dialects.common.refused import (
     Refusal,
     Table,
@@ -144,7 +145,7 @@ def parse(body: bytes) -> Request:
     model_id = read_model(fields)
     tally = Tally()
     _check_messages(fields, tally)
-    _check_tools(fields)
+    unknown = _check_tools(fields)
     is_stream = read_flag(fields, "stream")
     stream_options = read_object(fields, "stream_options")
     makes_images = _makes_images(fields)
@@ -152,6 +153,7 @@ def parse(body: bytes) -> Request:
         model_id=model_id,
         fields=fields,
         modifiers=modifiers,
+        unknown_tools=unknown,
         demand=tally.demand(len(body)),
         is_stream=is_stream,
         max_tokens=min(_maxima(fields), default=None),
@@ -249,13 +251,16 @@ def _check_file(item: Raw, field: str, tally: Tally) -> None:
     tally.add_data_url(file.file_data, f"{field}.file_data")
 
 
-def _check_tools(fields: Fields) -> None:
+def _check_tools(fields: Fields) -> tuple[str, ...]:
+    """Refuse hosted tools; return the kinds of those that nobody knew yet."""
     raw = given(fields, "tools")
     if raw is None:
-        return
-    for index, tool in enumerate(read_tools(raw, "tools")):
+        return ()
+    tools = read_tools(raw, "tools")
+    for index, tool in enumerate(tools):
         if tool.type is not None and tool.type.startswith(HOSTED_TOOLS):
             raise refuse_tool("tools", index)
+    return unknown_tools(tool.type for tool in tools)
 
 
 def _thinking_budget(fields: Fields) -> int | None:

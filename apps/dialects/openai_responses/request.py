@@ -23,6 +23,7 @@ from apps.dialects.common.json_body import (
     read_model,
     read_text,
 )
+from apps.dialects.common.known import unknown_tools
 from apps.dialects.common.refused import (
     Refusal,
     Table,
@@ -117,11 +118,12 @@ def parse(body: bytes, *, table: Table = REFUSED) -> Request:
     model_id = read_model(fields)
     tally = Tally()
     states = _previous(fields) + _check_input(fields, tally)
-    adapted = _check_tools(fields)
+    adapted, unknown = _check_tools(fields)
     return Request(
         model_id=model_id,
         fields=fields,
         modifiers=modifiers,
+        unknown_tools=unknown,
         demand=tally.demand(len(body)),
         is_stream=read_flag(fields, "stream"),
         max_tokens=read_count(fields, "max_output_tokens"),
@@ -235,14 +237,15 @@ def _is_search(tool: ToolHead) -> bool:
     return tool.type is not None and tool.type.startswith(SEARCH_TOOL)
 
 
-def _check_tools(fields: Fields) -> tuple[str, ...]:
-    """Refuse hosted tools; leave web search out where it is one offer among tools of the caller's own.
+def _check_tools(fields: Fields) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Refuse hosted tools; leave web search out where it is one offer among tools of the caller's own. Return what was
+    left out, and the kinds of tools that nobody knew yet.
 
     Coding agents offer it with every call and do without it. Alone, or demanded by `tool_choice`, it is refused.
     """
     raw = given(fields, "tools")
     if raw is None:
-        return ()
+        return (), ()
     tools = read_tools(raw, "tools")
     searches = []
     for index, tool in enumerate(tools):
@@ -250,15 +253,16 @@ def _check_tools(fields: Fields) -> tuple[str, ...]:
             raise refuse_tool("tools", index)
         if _is_search(tool):
             searches.append(index)
+    unknown = unknown_tools(tool.type for tool in tools)
     if not searches:
-        return ()
+        return (), unknown
     if len(searches) == len(tools):
         raise refuse_tool("tools", searches[0])
     if _demands_search(fields):
         raise refuse("tool_choice", Why.UNPRICED_TOOL)
     kept = [tool for _, tool in pick(raw, set(range(len(tools))).difference(searches), "tools")]
     fields["tools"] = Raw(msgspec.json.encode(kept))
-    return tuple(f"tools[{index}] {tools[index].type}: left out" for index in searches)
+    return tuple(f"tools[{index}] {tools[index].type}: left out" for index in searches), unknown
 
 
 def _demands_search(fields: Fields) -> bool:
