@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Final
@@ -15,7 +16,7 @@ from typing import Any, Final
 import aiohttp
 
 from tests.faults.wish import Wish
-from tests.flows.endpoints import CHAT, ENDPOINTS, IMAGES, MESSAGES, RESPONSES, Endpoint
+from tests.flows.endpoints import CHAT, ENDPOINTS, IMAGES, MESSAGES, RESPONSES, TEXT_ENDPOINTS, Endpoint
 from tests.flows.rig import Person
 
 CALL_S: Final = 90.0
@@ -168,6 +169,10 @@ def any_call(number: int) -> tuple[Endpoint, bool]:
     return ENDPOINTS[number % len(ENDPOINTS)], number % 5 != 0
 
 
+def any_text_stream(number: int) -> tuple[Endpoint, bool]:
+    return TEXT_ENDPOINTS[number % len(TEXT_ENDPOINTS)], True
+
+
 async def load(
     person: Person,
     *,
@@ -194,3 +199,45 @@ async def load(
     async with http_session(keep_alive=keep_alive) as session:
         await asyncio.gather(*(client(session) for _ in range(clients)))
     return seen
+
+
+async def once_each(
+    person: Person,
+    wishes: Sequence[Wish],
+    *,
+    pick: Callable[[int], tuple[Endpoint, bool]] = any_call,
+    keep_alive: bool = True,
+    **fields: Any,
+) -> list[Seen]:
+    """As many callers as wishes, all at the same moment."""
+    async with http_session(keep_alive=keep_alive) as session:
+        picked = [pick(number) for number in range(len(wishes))]
+        calls = (
+            call(session, person, endpoint, wish, is_stream=is_stream, **fields)
+            for wish, (endpoint, is_stream) in zip(wishes, picked, strict=True)
+        )
+        return await asyncio.gather(*calls)
+
+
+@contextmanager
+def in_background(
+    make_calls: Callable[[], Coroutine[Any, Any, list[Seen]]], is_over: threading.Event, seen: list[Seen]
+) -> Iterator[None]:
+    """Calls go on, in a loop of their own, while the faults happen; then `is_over`, and `seen` has all of them."""
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            seen.extend(asyncio.run(make_calls()))
+        except BaseException as failure:
+            failures.append(failure)
+
+    thread = threading.Thread(target=work, name="callers")
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+    if failures:
+        raise failures[0]

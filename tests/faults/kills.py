@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import threading
 from collections import Counter
@@ -10,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from tests.faults.callers import Seen, load, new_tag
+from tests.faults.callers import Seen, in_background, load, new_tag
 from tests.faults.failpoints import SITES
 from tests.faults.installation import Process
 from tests.faults.rig import RESOLVED_S, Rig, own_rig
@@ -67,13 +66,8 @@ def one_batch(rig: Rig, kills: int) -> Batch:
     alice = rig.person("alice")
     rig.operator.tell_server()
     is_over = threading.Event()
-    calls = threading.Thread(target=lambda: batch.seen.extend(asyncio.run(make_calls(alice, is_over))))
-    calls.start()
-    try:
+    with in_background(lambda: make_calls(alice, is_over), is_over, batch.seen):
         batch.kills = kill(rig, kills)
-    finally:
-        is_over.set()
-        calls.join()
     batch.resolved_s = rig.wait_until_resolved()
     batch.violations = rig.prove(batch.seen, lost=True)
     if batch.resolved_s >= RESOLVED_S:

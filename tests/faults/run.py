@@ -1,0 +1,87 @@
+"""`make faults`: every fault, on servers of its own, with its invariants proven; exit 1 where one was violated.
+
+python -m tests.faults.run                 all of them, in about 25 minutes on two cores
+python -m tests.faults.run kills cuts      these
+python -m tests.faults.run --scale 0.1     a tenth of each
+python -m tests.faults.run --write         put the table into docs/faults.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import re
+import sys
+import time
+import traceback
+from datetime import date
+from pathlib import Path
+from typing import Final
+
+from tests.faults.clusters import server_programs
+from tests.faults.redis_server import has_redis
+from tests.faults.table import Row, Table, complaints, head, line
+from tests.flows.rig import ROOT
+
+FAULTS: Final = (
+    "kills",
+    "restarts",
+    "redis_faults",
+    "outages",
+    "cuts",
+    "locked_account",
+    "races",
+    "hang_ups",
+)
+WIDTH: Final = 44
+PAGE: Final = ROOT / "docs" / "faults.md"
+TABLE: Final = re.compile(r"(?<=<!-- figures -->\n).*?(?=<!-- /figures -->)", re.DOTALL)
+
+
+def main(arguments: list[str]) -> int:
+    asked = read_arguments(arguments)
+    if server_programs() is None or not has_redis():
+        print("faults need the server programs of PostgreSQL (initdb, pg_ctl) and redis-server", file=sys.stderr)
+        return 2
+    table = Table()
+    began = time.monotonic()
+    print(head(WIDTH), flush=True)
+    for name in asked.faults or FAULTS:
+        rows = run_one(name, asked.scale)
+        table.add(rows)
+        for row in rows:
+            print("\n".join([line(row, WIDTH), *complaints(row)]), flush=True)
+    minutes = (time.monotonic() - began) / 60
+    print(f"in {minutes:.0f} minutes")
+    print(table.last_line)
+    if asked.write:
+        write_page(table, minutes)
+    return 1 if table.failed else 0
+
+
+def read_arguments(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make faults", description="Faults, and what holds under them.")
+    parser.add_argument("faults", nargs="*", choices=[*FAULTS, []], metavar="FAULT", help=f"of {', '.join(FAULTS)}")
+    parser.add_argument("--scale", type=float, default=1.0, help="how much of each: 1 is all")
+    parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE.relative_to(ROOT)}")
+    return parser.parse_args(arguments)
+
+
+def run_one(name: str, scale: float) -> list[Row]:
+    """A fault's rows; one that says why, where it could not even be run to its end."""
+    try:
+        rows: list[Row] = importlib.import_module(f"tests.faults.{name}").run(scale)
+    except Exception as error:
+        traceback.print_exc()
+        return [Row(name, 0, [f"could not be run: {error!r}"])]
+    return rows
+
+
+def write_page(table: Table, minutes: float) -> None:
+    page = PAGE.read_text()
+    figures = f"{date.today():%Y-%m-%d}, two cores, {minutes:.0f} minutes: {table.last_line}.\n\n{table.markdown()}"
+    Path(PAGE).write_text(TABLE.sub(lambda _: figures, page))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
