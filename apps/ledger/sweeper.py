@@ -57,11 +57,14 @@ def sweep_all_but(process_id: uuid.UUID) -> int:
 
 
 def _has_watched_long_enough() -> bool:
-    """Renew the watch, or begin it anew where it was interrupted; tell whether it is a lease's life old."""
+    """Renew the watch, or begin it anew where it was interrupted, or the clock went back; tell whether it is a lease's
+    life old."""
     expires_at = Now() + LEASE_LIFE
     with transaction.atomic():
+        # Where the clock went back, leases end far in its future: the living renew them, the dead must not have more.
+        ProcessLease.objects.filter(expires_at__gt=expires_at).update(expires_at=expires_at)
         watch = ProcessLease.objects.filter(process_id=WATCH)
-        if not watch.filter(expires_at__gte=Now()).update(expires_at=expires_at):
+        if not watch.filter(started_at__lte=Now(), expires_at__gte=Now()).update(expires_at=expires_at):
             facts = {"name": "sweeper", "started_at": Now(), "expires_at": expires_at}
             ProcessLease.objects.update_or_create(process_id=WATCH, defaults=facts)
         return watch.filter(started_at__lte=Now() - LEASE_LIFE).exists()

@@ -129,6 +129,25 @@ def test_sweeps_keep_their_watch_alive(ledger_db: None) -> None:
     assert (datetime.now(UTC) - watch.started_at).total_seconds() >= 100
 
 
+def test_a_clock_that_went_back_begins_the_watch_anew(alice: Payer, abandoned: Hold) -> None:
+    """The database's clock was an hour ahead for a while: sweeps must not wait until it is there again."""
+    watched_since(s_ago=-3_600, ends_in_s=3_630)
+    assert sweep() == 0
+    watch = ProcessLease.objects.get(process_id=WATCH)
+    assert abs((datetime.now(UTC) - watch.started_at).total_seconds()) < 5
+    assert (watch.expires_at - datetime.now(UTC)).total_seconds() <= 30
+    assert hold_state(abandoned) == "open"
+
+
+def test_a_lease_from_before_the_clock_went_back_lasts_no_longer_than_others(alice: Payer, abandoned: Hold) -> None:
+    lease(alice, ends_in_s=3_630)
+    watched_since(s_ago=100, ends_in_s=20)
+    assert sweep() == 0
+    left_s = (ProcessLease.objects.get(process_id=alice.process_id).expires_at - datetime.now(UTC)).total_seconds()
+    assert 25 <= left_s <= 30
+    assert hold_state(abandoned) == "open"
+
+
 def test_the_only_process_expires_all_others_at_once(alice: Payer, charlie: Payer) -> None:
     mine, theirs = alice.hold(400), charlie.hold(300)
     orm.commit([mine, theirs])
