@@ -20,6 +20,7 @@ BALANCES: Final = "SELECT account_id, balance_micro, held_micro FROM ledger_bala
 OPEN_HOLDS: Final = "SELECT account_id, amount_micro FROM ledger_hold WHERE state = 'open'"
 KEYS: Final = "SELECT id, limit_micro, daily_budget_micro, hourly_budget_micro FROM keys_apikey"
 MODEL_LIMITS: Final = "SELECT key_id, model_id, limit_micro FROM keys_modellimit WHERE limit_micro IS NOT NULL"
+WINDOWS: Final = "SELECT account_id, scope, period, spent_micro, held_micro FROM ledger_budgetwindow"
 ACCOUNTS: Final = "SELECT id, daily_budget_micro FROM accounts_account"
 CHANGES: Final = ("UPDATE ledger_entry SET amount_micro = amount_micro + 1", "DELETE FROM ledger_entry")
 
@@ -53,6 +54,22 @@ class Logged:
     endpoint: str
 
 
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What may be spent at most."""
+
+    account: str | None
+    """Of a limit for all its keys."""
+    key: str | None
+    model: str | None
+    period: str
+    micro: int
+
+    def counts(self, record: Logged) -> bool:
+        is_whose = record.account == self.account if self.key is None else record.key == self.key
+        return is_whose and self.model in {None, record.model}
+
+
 @dataclass(slots=True)
 class Evidence:
     """Ids are 32 hex digits."""
@@ -64,8 +81,9 @@ class Evidence:
     balances: dict[str, tuple[int, int]] = field(default_factory=dict)
     """By account: balance, held."""
     open_holds: int = 0
-    limits: list[tuple[str, str, str | None, int]] = field(default_factory=list)
-    """What may be spent at most: by what (`key`, `account`), whose, on which model, microcredits."""
+    limits: list[Limit] = field(default_factory=list)
+    windows: list[tuple[str, str, str, int]] = field(default_factory=list)
+    """Account, scope, period, microcredits spent and held."""
     changed: list[str] = field(default_factory=list)
     """Statements that changed entries although none may."""
 
@@ -98,16 +116,24 @@ def gather(connection: Connection) -> Evidence:
     for account, balance, held in connection.execute(BALANCES).fetchall():
         found.balances[hex_id(account)] = (balance, held)
     found.open_holds = len(connection.execute(OPEN_HOLDS).fetchall())
-    for key, *budgets in connection.execute(KEYS).fetchall():
-        found.limits += [("key", hex_id(key), None, limit) for limit in budgets if limit is not None]
-    for key, model, limit in connection.execute(MODEL_LIMITS).fetchall():
-        found.limits.append(("key", hex_id(key), model, limit))
-    for account, limit in connection.execute(ACCOUNTS).fetchall():
-        if limit is not None:
-            found.limits.append(("account", hex_id(account), None, limit))
+    found.limits = list(_limits(connection))
+    for account, scope, period, spent, held in connection.execute(WINDOWS).fetchall():
+        found.windows.append((hex_id(account), scope.replace("-", ""), period, spent + held))
     connection.rollback()
     found.changed = [statement for statement in CHANGES if _is_possible(connection, statement)]
     return found
+
+
+def _limits(connection: Connection) -> Iterator[Limit]:
+    for key, *budgets in connection.execute(KEYS).fetchall():
+        for period, micro in zip(("lifetime", "daily", "hourly"), budgets, strict=True):
+            if micro is not None:
+                yield Limit(None, hex_id(key), None, period, micro)
+    for key, model, micro in connection.execute(MODEL_LIMITS).fetchall():
+        yield Limit(None, hex_id(key), model, "lifetime", micro)
+    for account, micro in connection.execute(ACCOUNTS).fetchall():
+        if micro is not None:
+            yield Limit(hex_id(account), None, None, "daily", micro)
 
 
 def _is_possible(connection: Connection, statement: str) -> bool:

@@ -53,6 +53,7 @@ def prove(
         *_at_rest(evidence),
         *_charged_once(evidence, by_tag),
         *_within_limits(evidence),
+        *_windows_tell_the_charges(evidence),
         *_charges_have_completions(evidence, oracle),
         *(violation for one in seen for violation in _as_seen(one, evidence, oracle, by_tag)),
         *([] if lost else _completions_are_charged(seen, oracle, by_tag)),
@@ -91,16 +92,35 @@ def _charged_once(evidence: Evidence, by_tag: Mapping[str, Sequence[Logged]]) ->
 
 
 def _within_limits(evidence: Evidence) -> list[str]:
-    """The tests run within one window, so that a budget is a limit like any other."""
-    spent: Counter[tuple[str, str, str | None]] = Counter()
+    """A lifetime's limit against the charges themselves; a budget's against each of its windows."""
+    found = []
+    for limit in evidence.limits:
+        if limit.period == "lifetime":
+            spent = [sum(record.charge_micro for record in evidence.records.values() if limit.counts(record))]
+        else:
+            scope = "account" if limit.key is None else f"key:{limit.key}"
+            spent = [
+                micro
+                for account, whose, period, micro in evidence.windows
+                if (whose, period) == (scope, limit.period) and limit.account in {None, account}
+            ]
+        found += [f"I6: {micro} of {limit} was spent" for micro in spent if micro > limit.micro]
+    return found
+
+
+def _windows_tell_the_charges(evidence: Evidence) -> list[str]:
+    """What all windows of a key's budget say together is what its calls were charged: none is left out or twice in."""
+    spent: Counter[tuple[str, str]] = Counter()
+    for _, scope, period, micro in evidence.windows:
+        spent[scope, period] += micro
+    charged = Counter[str]()
     for record in evidence.records.values():
-        spent["key", record.key, None] += record.charge_micro
-        spent["key", record.key, record.model] += record.charge_micro
-        spent["account", record.account, None] += record.charge_micro
+        charged[f"key:{record.key}"] += record.charge_micro
+    limited = {(f"key:{limit.key}", limit.period) for limit in evidence.limits if limit.key and limit.model is None}
     return [
-        f"I6: {what} {whose} {model or ''} spent {spent[what, whose, model]} of {limit}"
-        for what, whose, model, limit in evidence.limits
-        if spent[what, whose, model] > limit
+        f"I6: the {period} windows of {scope} say {spent[scope, period]}, its charges {charged[scope]}"
+        for scope, period in limited
+        if spent[scope, period] != charged[scope]
     ]
 
 

@@ -85,9 +85,8 @@ def run(scale: float = 1.0) -> list[Row]:
     errors = sum(not one.is_whole for one in late)
     if 100 * errors > MOST_ERRORS_PERCENT * len(late):
         violations.append(f"K5: {errors} of {len(late)} calls failed {SETTLED_S:.0f} s after a disturbance began")
-    figures = (
-        f"{', '.join(names)}: {len(seen):,} calls: {dict(Counter(one.outcome for one in seen))}; {errors} late errors"
-    )
+    outcomes = dict(Counter(one.outcome for one in seen))
+    figures = f"{', '.join(names)}: {len(seen):,} calls: {outcomes}; {errors} late errors"
     return [Row("K5 Redis disturbed", len(names), violations, figures)]
 
 

@@ -20,6 +20,7 @@ from tests.faults.journal import OracleProcess, own_oracle
 from tests.faults.proof import EXACT_PRICES, prove
 from tests.faults.proxy import Proxy, own_proxy
 from tests.faults.redis_server import RedisServer, own_redis
+from tests.faults.store_clock import StoreClock
 from tests.flows.endpoints import ENDPOINTS, IMAGES
 from tests.flows.rig import CommandFailed, Operator, Person
 
@@ -58,6 +59,8 @@ class Rig:
     redis: RedisServer | None = None
     proxy: Proxy | None = None
     """In front of the cluster, where one was asked for."""
+    clock: StoreClock | None = None
+    """The cluster's, where it can be moved."""
 
     def person(self, name: str, *key_options: object, credits: int | str = 100_000) -> Person:
         """An account that may call as often as it likes, and a key of it."""
@@ -102,17 +105,23 @@ class Rig:
 
 
 @contextmanager
-def own_rig(*, is_embedded: bool = False, workers: int = 2, with_proxy: bool = False, **environ: str) -> Iterator[Rig]:
-    """A running gateway whose every model is served by the oracle. Everything of it is gone afterwards."""
+def own_rig(
+    *, is_embedded: bool = False, workers: int = 2, with_proxy: bool = False, with_clock: bool = False, **environ: str
+) -> Iterator[Rig]:
+    """A running gateway whose every model is served by the oracle. Everything of it is gone afterwards.
+
+    `with_proxy`: between it and PostgreSQL. `with_clock`: PostgreSQL's can be moved. `environ`: more for its processes.
+    """
     with ExitStack() as held:
         directory = Path(tempfile.mkdtemp(prefix="hypereal-faults-"))
         held.callback(shutil.rmtree, directory, ignore_errors=True)
-        cluster = redis = proxy = None
+        cluster = redis = proxy = clock = None
         stores: dict[str, str] = {}
         if not is_embedded:
             cluster, redis = held.enter_context(own_cluster()), held.enter_context(own_redis())
             cluster.create_database(DATABASE)
             proxy = held.enter_context(own_proxy(cluster.port)) if with_proxy else None
+            clock = StoreClock(cluster, DATABASE) if with_clock else None
             stores = {
                 "DATABASE_URL": cluster.url(DATABASE, port=proxy.port if proxy is not None else None),
                 "REDIS_URL": redis.url,
@@ -125,7 +134,7 @@ def own_rig(*, is_embedded: bool = False, workers: int = 2, with_proxy: bool = F
         gateway.start()
         operator = Operator(gateway)
         held.callback(operator.close)
-        rig = Rig(gateway, operator, oracle, stores, data_dir, cluster, redis, proxy)
+        rig = Rig(gateway, operator, oracle, stores, data_dir, cluster, redis, proxy, clock)
         _plug_in(rig, directory)
         yield rig
 

@@ -14,7 +14,7 @@ import re
 import sys
 import time
 import traceback
-from datetime import date
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -79,7 +79,9 @@ def run_one(name: str, scale: float) -> list[Row]:
 
 def write_page(table: Table, minutes: float) -> None:
     page = PAGE.read_text()
-    figures = f"{date.today():%Y-%m-%d}, two cores, {minutes:.0f} minutes: {table.last_line}.\n\n{table.markdown()}"
+    figures = (
+        f"{datetime.now(UTC):%Y-%m-%d}, two cores, {minutes:.0f} minutes: {table.last_line}.\n\n{table.markdown()}"
+    )
     Path(PAGE).write_text(TABLE.sub(lambda _: figures, page))
 
 

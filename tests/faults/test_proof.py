@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from tests.faults.callers import Seen
-from tests.faults.evidence import Evidence, Logged
+from tests.faults.evidence import Evidence, Limit, Logged
 from tests.faults.journal import Served
 from tests.faults.proof import micro_of, prove
 from tests.faults.wish import Wish
@@ -49,7 +49,8 @@ def case() -> Case:
     return Case(
         Evidence(
             charges={REQUEST: [COST]}, records={REQUEST: record}, balances={ACCOUNT: (10 * COST, 0)},
-            limits=[("key", KEY, None, COST)],
+            limits=[Limit(None, KEY, None, "lifetime", COST)],
+            windows=[(ACCOUNT, f"key:{KEY}", "lifetime", COST)],
         ),
         {TAG: [Served(TAG, "chat", 1, 1_000, 400, None, 0, 4, 4, True, True)]},
         [Seen(Wish(TAG), CHAT, True, ACCOUNT, 200, f"req_{REQUEST}", charged_micro=COST, is_whole=True)],
@@ -113,7 +114,16 @@ def left_open(case: Case) -> None:
 
 
 def over_its_budget(case: Case) -> None:
-    case.evidence.limits = [("account", ACCOUNT, None, COST - 1)]
+    case.evidence.limits = [Limit(None, KEY, CHAT.model, "lifetime", COST - 1)]
+
+
+def over_in_one_window(case: Case) -> None:
+    case.evidence.limits = [Limit(ACCOUNT, None, None, "daily", COST)]
+    case.evidence.windows += [(ACCOUNT, "account", "daily", COST), (ACCOUNT, "account", "daily", COST + 1)]
+
+
+def missing_in_a_window(case: Case) -> None:
+    case.evidence.windows = []
 
 
 def changed_in_place(case: Case) -> None:
@@ -142,6 +152,8 @@ BROKEN: dict[Callable[[Case], None], str] = {
     held_for_ever: "I7",
     left_open: "I7",
     over_its_budget: "I6",
+    over_in_one_window: "I6",
+    missing_in_a_window: "I6",
     changed_in_place: "I8",
     told_by_the_ledger: "verify_ledger",
     answered_with_a_page: "I12",
@@ -156,6 +168,7 @@ def test_what_is_broken_is_named(case: Case, breaks: Callable[[Case], None], inv
 
 def test_a_call_that_died_with_its_process_may_go_unbilled(case: Case) -> None:
     never_billed(case)
+    case.evidence.windows, case.evidence.limits = [], []
     case.see(is_whole=False, charged_micro=None)
     assert [violation[:2] for violation in case.violations()] == ["I3"]
     assert case.violations(lost=True) == []
