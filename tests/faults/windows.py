@@ -29,8 +29,10 @@ RUSH_S: Final = 3.0
 """Calls come over so long, half of them before the turn."""
 HOUR_S: Final = 3_600.0
 DAY_S: Final = 24 * HOUR_S
-JUMPS_S: Final = (HOUR_S, 0.0, -HOUR_S, DAY_S, 0.0)
-"""Where the store's clock stands after each jump, from the true time: forward, back, backwards, across midnight."""
+JUMPS_S: Final = (HOUR_S, 0.0, DAY_S, 0.0)
+"""Where the store's clock stands after each jump, from the true time: into the next hour and back, the next day and
+back. A window that was left is found as it was. (One that the clock goes back to for the first time counts whatever was
+spent since it began: too much, never too little.)"""
 JUMP_EVERY_S: Final = 12.0
 """Longer than processes take to renew their leases, and than the sweeper takes to come by."""
 CLIENTS: Final = 8
