@@ -54,11 +54,18 @@ class CutCommits:
 
 def run(scale: float = 1.0) -> list[Row]:
     wanted = max(30, round(SETTLEMENTS * scale))
-    with own_rig(with_proxy=True) as rig:
+    rows = [cut(wanted, swallows=SWALLOWED if scale >= 1 else 0)]
+    if scale >= 1:
+        rows.append(cut(round(wanted / 3), swallows=SWALLOWED, journal="off"))
+    return rows
+
+
+def cut(wanted: int, *, swallows: int, journal: str = "on") -> Row:
+    with own_rig(with_proxy=True, HYPEREAL_JOURNAL=journal) as rig:
         assert rig.proxy is not None
         alice = rig.person("alice")
         rig.operator.tell_server()
-        cutting = CutCommits(swallows=SWALLOWED if scale >= 1 else 0)
+        cutting = CutCommits(swallows=swallows)
         rig.proxy.behaviour = Behaviour(to_server=cutting)
         seen: list[Seen] = []
         is_over = threading.Event()
@@ -77,7 +84,11 @@ def run(scale: float = 1.0) -> list[Row]:
         rig.wait_until_resolved()
         violations = rig.prove(seen)
         settled = rig.settled()
+        annulled = len(rig.evidence().corrections)
     outcomes = Counter(one.outcome for one in seen)
     told = ", ".join(f"{count} {way}" for way, count in sorted(cutting.cuts.items()))
     figures = f"{cutting.cuts.total()} COMMITs cut ({told}); calls: {dict(outcomes)}"
-    return [Row("K7 connections cut around COMMIT", settled, violations, figures)]
+    if annulled:
+        figures += f"; {annulled} charges annulled whose callers had been told of a failure"
+    name = "K7 connections cut around COMMIT" + (", no journal" if journal == "off" else "")
+    return Row(name, settled, violations, figures)

@@ -77,6 +77,7 @@ class Evidence:
     charges: dict[str, list[int]] = field(default_factory=dict)
     """By request: microcredits of each charge entry."""
     absorbed: dict[str, list[int]] = field(default_factory=dict)
+    corrections: dict[str, list[int]] = field(default_factory=dict)
     records: dict[str, Logged] = field(default_factory=dict)
     balances: dict[str, tuple[int, int]] = field(default_factory=dict)
     """By account: balance, held."""
@@ -86,6 +87,14 @@ class Evidence:
     """Account, scope, period, microcredits spent and held."""
     changed: list[str] = field(default_factory=list)
     """Statements that changed entries although none may."""
+
+    @property
+    def by_kind(self) -> dict[str, dict[str, list[int]]]:
+        return {"charge": self.charges, "absorbed": self.absorbed, "correction": self.corrections}
+
+    def is_annulled(self, request: str) -> bool:
+        """Charged, and given back whole: the store had taken a settlement whose caller was told that it failed."""
+        return bool(self.charges.get(request)) and self.charges[request] == self.corrections.get(request)
 
 
 def hex_id(value: object) -> str:
@@ -107,8 +116,8 @@ def gather(connection: Connection) -> Evidence:
     """Read everything in one view; then try what the database must refuse."""
     found = Evidence()
     for _account, request, kind, amount in connection.execute(ENTRIES).fetchall():
-        if kind in {"charge", "absorbed"}:
-            kept = found.charges if kind == "charge" else found.absorbed
+        kept = found.by_kind.get(kind)
+        if kept is not None:
             kept.setdefault(hex_id(request), []).append(amount)
     for request, account, key, *facts in connection.execute(RECORDS).fetchall():
         record = Logged(hex_id(request), hex_id(account), hex_id(key), *facts)

@@ -155,6 +155,11 @@ def _as_seen(
     tag = one.wish.tag
     charged = [record for record in by_tag.get(tag, ()) if record.charge_micro or record.absorbed_micro]
     found = [] if one.is_well_formed else [f"I12: {tag} got a malformed answer with status {one.status}"]
+    found += [
+        f"I4: {record.tag} was annulled, but its caller saw {one.outcome}"
+        for record in charged
+        if evidence.is_annulled(record.request) and one.code is None
+    ]
     if one.is_whole:
         request = (one.request_id or "").removeprefix("req_")
         if len(evidence.charges.get(request, ())) + len(evidence.absorbed.get(request, ())) == 0:
@@ -163,7 +168,7 @@ def _as_seen(
             found.append(f"I3: {tag} was told {one.charged_micro} and charged {evidence.charges.get(request)}")
         if not any(served.is_reported for served in oracle.get(tag, ())):
             found.append(f"I3: {tag} was answered, which the oracle knows nothing of")
-    elif one.code is not None and charged:
+    elif one.code is not None and not all(evidence.is_annulled(record.request) for record in charged):
         found.append(f"I4: {tag} was refused with {one.code} and charged {charged[0].charge_micro}")
     return found
 

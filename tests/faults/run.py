@@ -29,8 +29,10 @@ FAULTS: Final = (
     "redis_faults",
     "outages",
     "cuts",
+    "crowded_account",
     "locked_account",
     "races",
+    "windows",
     "hang_ups",
 )
 WIDTH: Final = 44

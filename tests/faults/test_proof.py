@@ -84,6 +84,15 @@ def billed_for_a_refusal(case: Case) -> None:
     case.see(is_whole=False, status=503, code="store_unavailable")
 
 
+def annulled_behind_its_callers_back(case: Case) -> None:
+    case.evidence.corrections[REQUEST] = [COST]
+
+
+def annulled_in_part(case: Case) -> None:
+    billed_for_a_refusal(case)
+    case.evidence.corrections[REQUEST] = [COST - 1]
+
+
 def billed_otherwise_than_told(case: Case) -> None:
     case.see(charged_micro=COST - 1)
 
@@ -144,6 +153,8 @@ BROKEN: dict[Callable[[Case], None], str] = {
     never_billed: "I3",
     billed_for_nothing: "I4",
     billed_for_a_refusal: "I4",
+    annulled_behind_its_callers_back: "I4",
+    annulled_in_part: "I4",
     billed_otherwise_than_told: "I3",
     billed_more_than_reported: "I4",
     estimated_too_high: "I4",
@@ -172,3 +183,9 @@ def test_a_call_that_died_with_its_process_may_go_unbilled(case: Case) -> None:
     case.see(is_whole=False, charged_micro=None)
     assert [violation[:2] for violation in case.violations()] == ["I3"]
     assert case.violations(lost=True) == []
+
+
+def test_a_charge_that_was_annulled_is_none(case: Case) -> None:
+    billed_for_a_refusal(case)
+    case.evidence.corrections[REQUEST] = [COST]
+    assert case.violations() == []

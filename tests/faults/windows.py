@@ -43,9 +43,10 @@ def run(scale: float = 1.0) -> list[Row]:
     random.seed(0)
     with own_rig(with_clock=True) as rig:
         turned = turns(rig, max(2, round(TURNS * scale)))
+    if scale < 1:
+        return [turned]
     with own_rig(with_clock=True) as rig:
-        jumped = jumps(rig, JUMPS_S if scale >= 1 else JUMPS_S[:2])
-    return [turned, jumped]
+        return [turned, jumps(rig, JUMPS_S)]
 
 
 def turns(rig: Rig, count: int) -> Row:
