@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import statistics
 import threading
 import time
 from collections.abc import Iterator
@@ -46,7 +45,7 @@ def run(scale: float = 1.0) -> list[Row]:
 
 
 def lock(rig: Rig, alice: Person, bob: Person) -> tuple[list[Seen], list[Seen], float]:
-    """Hold Alice's row while she and Bob call; return Bob's calls, Alice's, and by how much Bob's slowest was late."""
+    """Hold Alice's row while she and Bob call; return Bob's calls, Alice's, and how much slower Bob's were."""
     is_over = threading.Event()
     others: list[Seen] = []
     own: list[Seen] = []
@@ -62,14 +61,19 @@ def lock(rig: Rig, alice: Person, bob: Person) -> tuple[list[Seen], list[Seen], 
         return await once_each(alice, [Wish(new_tag("locked")) for _ in range(WAITING)])
 
     with in_background(bobs_calls, is_over, others):
-        time.sleep(1.0)
+        began_at = time.monotonic()
+        time.sleep(LOCKED_S)
         with in_background(alices_calls, threading.Event(), own), hold_row(rig, alice):
             locked_at = time.monotonic()
             time.sleep(LOCKED_S)
             ends_at = time.monotonic()
-    before = [one.seconds for one in others if one.began_at + one.seconds < locked_at]
-    during = [one.seconds for one in others if locked_at <= one.began_at + one.seconds and one.began_at <= ends_at]
-    return others, own, max(during) - statistics.median(before)
+    # The same figure of as much time without the lock: this machine has its own delays.
+    return others, own, slowest(others, locked_at, ends_at) - slowest(others, began_at, locked_at)
+
+
+def slowest(calls: list[Seen], since: float, until: float) -> float:
+    """Seconds of the slowest call that ran in this time."""
+    return max(one.seconds for one in calls if one.began_at <= until and one.began_at + one.seconds >= since)
 
 
 @contextmanager

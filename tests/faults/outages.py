@@ -81,12 +81,19 @@ def one_outage(rig: Rig, person: Person, record: Record) -> None:
             time.sleep(AWAY_S)
             rig.cluster.start()
             outage.started_at = time.monotonic()
-        time.sleep(BACK_S)
+        wait_for_calls(rig, LONG_STREAMS + CLIENTS)
     after = [one.began_at + one.seconds for one in seen if one.is_whole and one.began_at >= outage.started_at]
     outage.back_s = min(after, default=float("inf")) - outage.started_at
     record.outages.append(outage)
     record.seen += seen
     record.streams += streams
+
+
+def wait_for_calls(rig: Rig, count: int) -> None:
+    """Until so many more were billed, or so long that it is too late."""
+    wanted, ends_at = rig.settled() + count, time.monotonic() + BACK_S
+    while rig.settled() < wanted and time.monotonic() < ends_at:
+        time.sleep(0.1)
 
 
 def judge(record: Record) -> list[str]:

@@ -69,7 +69,7 @@ DISTURBANCES: Final[dict[str, Callable[[RedisServer], None]]] = {
 
 
 def run(scale: float = 1.0) -> list[Row]:
-    names = list(DISTURBANCES) if scale >= 1 else ["flushed", "restarted"]
+    names = list(DISTURBANCES) if scale >= 1 else ["restarted"]
     seen: list[Seen] = []
     late: list[Seen] = []
     with own_rig() as rig:
