@@ -17,7 +17,7 @@ from apps.dialects.hub.answer import Answer, AnswerPart, Choice
 from apps.dialects.hub.conversation import Conversation, Image, Refusal, Text, Thinking, ToolCall
 from apps.dialects.hub.reasoning import CHAT, ENCRYPTED, GEMINI, Seal
 from apps.dialects.openai_chat.details import read_details, write_details
-from apps.dialects.openai_chat.endings import read_ending, write_ending
+from apps.dialects.openai_chat.endings import explanation_of, read_ending, write_ending
 from apps.dialects.openai_chat.parts import image_object
 from apps.dialects.openai_chat.reply import in_groq, usage_in
 from apps.dialects.openai_chat.usage import render_usage
@@ -171,12 +171,13 @@ def show_id(upstream_id: str) -> str:
 def _write_choice(choice: Choice, index: int, conversation: Conversation) -> dict[str, Any]:
     parts = choice.parts
     texts = [part.text for part in parts if isinstance(part, Text)]
-    refusals = [part.text for part in parts if isinstance(part, Refusal)]
+    refusals = [part.text for part in parts if isinstance(part, Refusal)] or [explanation_of(choice.ending)]
+    refusal = "".join(refusals) or None
     calls = [part for part in parts if isinstance(part, ToolCall)]
     images = [part for part in parts if isinstance(part, Image)]
     thoughts = [part for part in parts if isinstance(part, Thinking)]
-    content = "".join(texts) if texts or not (refusals or calls) else None
-    message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": "".join(refusals) or None}
+    content = "".join(texts) if texts or not (refusal or calls) else None
+    message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": refusal}
     reasoning = "".join(thought.text for thought in thoughts)
     if reasoning:
         message["reasoning_content"] = reasoning
@@ -193,7 +194,8 @@ def _write_choice(choice: Choice, index: int, conversation: Conversation) -> dic
     shown: dict[str, Any] = {"index": index, "message": message}
     if conversation.logprobs is not None:
         shown["logprobs"] = {"content": choice.logprobs, "refusal": None} if choice.logprobs else None
-    return {**shown, **write_ending(choice.ending, has_calls=bool(calls), has_refusal=bool(refusals))}
+    ending = write_ending(choice.ending, has_calls=bool(calls), has_refusal=bool(refusal), has_text=bool(content))
+    return {**shown, **ending}
 
 
 def signatures_of(thoughts: list[Thinking]) -> dict[str, str]:

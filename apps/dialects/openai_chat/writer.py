@@ -18,7 +18,7 @@ from apps.dialects.hub.events import Begin, BlockBegin, BlockEnd, BlockKind, Del
 from apps.dialects.hub.reasoning import GEMINI
 from apps.dialects.openai_chat.answer import show_id
 from apps.dialects.openai_chat.details import write_details
-from apps.dialects.openai_chat.endings import write_ending
+from apps.dialects.openai_chat.endings import explanation_of, write_ending
 from apps.dialects.openai_chat.error import error_event
 from apps.dialects.openai_chat.events import DONE
 from apps.dialects.openai_chat.usage import render_usage
@@ -35,13 +35,14 @@ _encode: Final = msgspec.json.Encoder().encode
 class _Choice:
     """What one choice has shown so far."""
 
-    __slots__ = ("calls", "details", "ending", "has_refusal", "images", "signatures")
+    __slots__ = ("calls", "details", "ending", "has_refusal", "has_text", "images", "signatures")
 
     def __init__(self) -> None:
         self.calls = 0
         self.images = 0
         self.details = 0
         self.has_refusal = False
+        self.has_text = False
         self.ending: Ending | None = None
         self.signatures: dict[str, str] = {}
 
@@ -103,13 +104,7 @@ class ChatWriter:
             self._choice(0)
         frames: list[dict[str, Any]] = []
         for index, choice in sorted(self._choices.items()):
-            ending = write_ending(
-                choice.ending or _CUT_SHORT, has_calls=choice.calls > 0, has_refusal=choice.has_refusal
-            )
-            shown: dict[str, Any] = {"index": index, "delta": {}}
-            if self._wants_logprobs:
-                shown["logprobs"] = None
-            frames.append({"choices": [{**shown, **ending}]})
+            frames += self._last_chunks(index, choice)
         if self._wants_usage:
             for frame in frames:
                 frame["usage"] = None
@@ -117,6 +112,23 @@ class ChatWriter:
         frames[-1]["hypereal"] = Raw(hypereal)
         written = [frame_of(b"", self._head[6:] + _encode(frame)[1:]) for frame in frames]
         return b"".join(written) + frame_of(b"", DONE)
+
+    def _last_chunks(self, index: int, choice: _Choice) -> list[dict[str, Any]]:
+        """Why the choice ended; before it why the model refused, where that was said beside the answer."""
+        ended = choice.ending or _CUT_SHORT
+        logprobs = {"logprobs": None} if self._wants_logprobs else {}
+        chunks: list[dict[str, Any]] = []
+        refusal = "" if choice.has_refusal else explanation_of(ended)
+        if refusal:
+            delta = {"index": index, "delta": {"refusal": refusal}, **logprobs, "finish_reason": None}
+            chunks.append({"choices": [delta]})
+        ending = write_ending(
+            ended,
+            has_calls=choice.calls > 0,
+            has_refusal=choice.has_refusal or bool(refusal),
+            has_text=choice.has_text,
+        )
+        return [*chunks, {"choices": [{"index": index, "delta": {}, **logprobs, **ending}]}]
 
     def fail(self, error: GatewayError, *, request_id: str) -> bytes:
         return error_event(error)
@@ -161,6 +173,8 @@ class ChatWriter:
             return opening + self._begin_call(event, choice)
         if event.kind == "refusal":
             choice.has_refusal = True
+        elif event.kind == "text":
+            choice.has_text = True
         elif event.kind == "thinking":
             self._texts[key] = []
             self._thoughts[key] = Thinking(is_summary=event.is_summary, id=event.id)

@@ -76,6 +76,9 @@ def test_endings() -> None:
     assert read({"content": "a"}, "content_filter").ending.reason == "filtered"
     assert read({"content": None, "refusal": "No."}).ending.reason == "refusal"
     assert read({"tool_calls": [{"id": "c", "function": {"name": "f"}}]}, "stop").ending.reason == "tools"
+    for native, reason in (("stop_sequence", "stop_sequence"), ("pause_turn", "pause"), ("end_turn", "end")):
+        choice = {"index": 0, "message": {"content": "a"}, "finish_reason": "stop", "native_finish_reason": native}
+        assert read_answer(reply({}, choices=[choice])).choices[0].ending == Ending(reason, native=native)  # type: ignore[arg-type]
     assert read({"content": "a"}, "galaxy").ending == Ending("other", native="galaxy")
     assert read(None, "content_filter") == Choice([], Ending("filtered", native="content_filter"))
 
@@ -148,6 +151,15 @@ def test_calls_reasoning_and_images_are_written_with_their_seals() -> None:
         ],
         "images": [{"type": "image_url", "image_url": {"url": "data:image/jpeg;base64,/9j/"}, "index": 0}],
     }
+
+
+def test_why_a_model_refused_is_told_where_the_upstream_says_so() -> None:
+    told = Ending("refusal", native="refusal", details={"type": "refusal", "explanation": "Not that."})
+    [choice] = shown(Answer("x", [Choice([], told)]))["choices"]
+    assert (choice["message"]["content"], choice["message"]["refusal"]) == (None, "Not that.")
+    assert (choice["finish_reason"], choice["native_finish_reason"]) == ("stop", "refusal")
+    [broken_off] = shown(Answer("x", [Choice([Text("Here is")], told)]))["choices"]
+    assert broken_off["finish_reason"] == "content_filter"
 
 
 def test_usage_that_nobody_counted_is_null_and_a_missing_id_is_made() -> None:

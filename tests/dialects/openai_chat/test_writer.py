@@ -139,6 +139,13 @@ def test_a_refusal_ends_with_stop_and_a_silent_one_with_content_filter() -> None
     chunks = stream(one(Refusal("No."), ending=Ending("refusal", native="refusal")))
     assert message(chunks)["refusal"] == "No."
     assert chunks[-2]["choices"][0]["finish_reason"] == "stop"
+    told = Ending("refusal", native="refusal", details={"type": "refusal", "explanation": "Not that."})
+    explained = stream(one(ending=told))
+    assert message(explained)["refusal"] == "Not that."
+    assert explained[-2]["choices"][0]["finish_reason"] == "stop"
+    broken_off = stream(one(Text("Here is"), ending=told))
+    assert (message(broken_off)["content"], message(broken_off)["refusal"]) == ("Here is", "Not that.")
+    assert broken_off[-2]["choices"][0]["finish_reason"] == "content_filter"
     silent = stream(one(ending=Ending("refusal", native="refusal")))
     assert silent[-2]["choices"][0]["finish_reason"] == "content_filter"
 
