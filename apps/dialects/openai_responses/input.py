@@ -107,8 +107,10 @@ class ItemWriter:
         item: Item = {"type": "reasoning"}
         if item_id := part.id or (seal.item_id if seal is not None else ""):
             item["id"] = item_id
-        item["summary"] = [{"type": "summary_text", "text": part.text}] if part.text and part.is_summary else []
-        if part.text and not part.is_summary:
+        # What is shown beside encrypted reasoning is its summary; some callers' dialects cannot tell that it is one.
+        is_summary = part.is_summary or is_own
+        item["summary"] = [{"type": "summary_text", "text": part.text}] if part.text and is_summary else []
+        if part.text and not is_summary:
             item["content"] = [{"type": "reasoning_text", "text": part.text}]
         if seal is not None:
             item["encrypted_content"] = seal.payload
