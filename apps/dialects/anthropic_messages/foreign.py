@@ -34,7 +34,7 @@ class _Block(msgspec.Struct):
 
 
 class _Kind(msgspec.Struct):
-    type: str = ""
+    type: str | None = None
 
 
 _RAW_LIST: Final = msgspec.json.Decoder(list[Raw])
@@ -49,7 +49,7 @@ class _Kept:
     message: Raw | None
     """None where nothing is left of it."""
     lost: int = 0
-    begins_with: str = ""
+    begins_with: str | None = None
     """The kind of its first block that is left."""
 
 
@@ -82,7 +82,7 @@ def _shortened(message: Raw, is_left_out: Callable[[_Block], bool]) -> _Kept:
         return _Kept(message)
     blocks = _RAW_LIST.decode(content)
     own = [block for block in blocks if not ((thought := _thought(block)) and is_left_out(thought))]
-    begins_with = _KIND.decode(own[0]).type if own else ""
+    begins_with = _KIND.decode(own[0]).type if own else None
     lost = len(blocks) - len(own)
     if not lost:
         return _Kept(message, begins_with=begins_with)
