@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from apps.dialects.common.prompt import prompt_texts, written_text
-from tests.dialects.bodies import parse
+from apps.dialects.registry import BY_ENDPOINT
+from tests.dialects.bodies import body, parse
 
 PNG = "data:image/png;base64," + "iVBORw0KGgo" * 50
 PDF = "JVBERi0xLjQK" * 50
@@ -76,3 +77,18 @@ def test_letters_need_no_escapes() -> None:
     request = parse("chat", messages=[{"role": "user", "content": "中文 é"}])
     assert "中文 é" in written_text(request.fields)
     assert prompt_texts(request.fields) == ["user\n中文 é"]
+
+
+@pytest.mark.parametrize("depth", [10, 300, 480, 600, 900])
+def test_what_is_too_deep_to_walk_through_is_taken_as_it_is(depth: int) -> None:
+    deep = "[" * depth + '"down here"' + "]" * depth
+    raw = body("chat", metadata=None)[:-1] + f', "response_format": {deep}, "metadata": {deep}}}'.encode()
+    request = BY_ENDPOINT["chat"].parse(raw)
+    assert "down here" in written_text(request.fields)
+    assert "down here" in prompt_texts(request.fields)[0]
+
+
+def test_numbers_that_nobody_can_write_again_stay_as_they_are() -> None:
+    raw = body("chat")[:-1] + b', "metadata": {"a": 1000000000000000000000000000000, "b": -1e400, "c": 1e999}}'
+    text = written_text(BY_ENDPOINT["chat"].parse(raw).fields)
+    assert "1000000000000000000000000000000" in text

@@ -8,6 +8,8 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
+from apps.dialects.common.json_body import UNREADABLE
+
 BULK: Final = ("system", "instructions", "messages", "input", "prompt", "tools", "functions", "response_format", "text")
 """Fields that hold what people and agents wrote; the others tell how to answer."""
 
@@ -29,9 +31,9 @@ _BARE: Final = frozenset({"result", "input_audio"})
 
 
 def written_text(fields: Mapping[str, Raw]) -> str:
-    """The whole request as JSON without escapes that letters do not need, and without the payloads of images and
-    documents, which have bounds of their own. No request that says as much has more tokens than this text."""
-    return msgspec.json.encode({name: _without_payloads(_ANY.decode(raw)) for name, raw in fields.items()}).decode()
+    """Every field of the request as JSON without escapes that letters do not need, and without the payloads of images
+    and documents, which have bounds of their own. No request that says as much has more tokens than this text."""
+    return "\n".join(_readable(raw) for raw in fields.values())
 
 
 def prompt_texts(fields: Mapping[str, Raw]) -> list[str]:
@@ -41,8 +43,23 @@ def prompt_texts(fields: Mapping[str, Raw]) -> list[str]:
     for name in BULK:
         raw = fields.get(name)
         if raw is not None:
-            strings += _strings(_without_payloads(_ANY.decode(raw)))
+            try:
+                strings += _strings(_without_payloads(_ANY.decode(raw)))
+            except UNREADABLE:
+                strings.append(_as_it_is(raw))
     return ["\n".join(strings)]
+
+
+def _readable(raw: Raw) -> str:
+    try:
+        return msgspec.json.encode(_without_payloads(_ANY.decode(raw))).decode()
+    except (*UNREADABLE, OverflowError):
+        return _as_it_is(raw)
+
+
+def _as_it_is(raw: Raw) -> str:
+    """JSON that is too deep to walk through, or has numbers that are too large to write again."""
+    return bytes(raw).decode("utf-8", "replace")
 
 
 def _strings(value: Any) -> Iterator[str]:
