@@ -157,6 +157,7 @@ UNFOLD = {
                 "items": [
                     _link("Usage", "monitoring", "usage_usagerecord"),
                     _link("Ledger entries", "receipt_long", "ledger_entry"),
+                    _link("Grants", "redeem", "ledger_grant"),
                     _link("Open holds", "hourglass_top", "ledger_hold"),
                 ],
             },

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, ClassVar, Final
 
 import msgspec
@@ -93,6 +94,20 @@ def read_count(text: str) -> int | None:
     if not (text.isascii() and text.isdigit()):
         raise Mistake(f"not a whole number: {text!r}")
     return int(text)
+
+
+def read_instant(text: str) -> datetime | None:
+    """An ISO 8601 instant, UTC where it names no offset; None for `none`.
+
+    Raises: Mistake.
+    """
+    if text == NO_LIMIT:
+        return None
+    try:
+        instant = datetime.fromisoformat(text)
+        return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise Mistake(f"not an ISO 8601 instant: {text!r}") from None
 
 
 def read_names(text: str) -> list[str]:

@@ -68,6 +68,9 @@ class Credits:
         return cls(-(-tokens_times_price // TOKENS_PER_PRICE))
 
 
+NOTHING: Final = Credits(0)
+
+
 def json_amount(micro: int) -> str:
     """Render microcredits as a JSON number of credits: `12`, `0.0136`. Never a float on the way."""
     whole, rest = divmod(abs(micro), MICRO_PER_CREDIT)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from django.core.management.base import CommandParser
 
-from apps.accounts.cli import NO_LIMIT, read_count, read_limit, read_names
+from apps.accounts.cli import NO_LIMIT, read_count, read_instant, read_limit, read_names
 from apps.keys.selectors import KeyMistake
 from apps.keys.services import KeyChanges, ModelCap
 
@@ -73,17 +72,3 @@ def read_cap(text: str) -> tuple[str, ModelCap | None]:
         return model_id, None
     amount, colon, rpm = figures.partition(":")
     return model_id, ModelCap(limit=read_limit(amount), rpm=read_count(rpm) if colon else None)
-
-
-def read_instant(text: str) -> datetime | None:
-    """An ISO 8601 instant, UTC where it names no offset; None for `none`.
-
-    Raises: KeyMistake.
-    """
-    if text == NO_LIMIT:
-        return None
-    try:
-        instant = datetime.fromisoformat(text)
-        return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise KeyMistake(f"not an ISO 8601 instant: {text!r}") from None

@@ -25,6 +25,19 @@ CASH: Final = "house:cash"
 PROMOTION: Final = "house:promotion"
 ABSORPTION: Final = "house:absorbed"
 ADJUSTMENT: Final = "house:adjustment"
+RECEIVABLE: Final = "house:receivable"
+"""What customers owe: payments that were reversed after their credits were spent."""
+
+TOP_UP: Final = "top_up"
+GRANT: Final = "grant"
+EXPIRY: Final = "expiry"
+CHARGE: Final = "charge"
+ABSORBED: Final = "absorbed"
+REFUND: Final = "refund"
+CLAW_BACK: Final = "claw_back"
+OWED: Final = "owed"
+REPAYMENT: Final = "repayment"
+CORRECTION: Final = "correction"
 
 
 def enter(
@@ -40,12 +53,18 @@ def enter(
     reference: str = "",
     reason: str = "",
     actor: str = "",
+    granted_micro: int = 0,
+    subject_id: uuid.UUID | None = None,
 ) -> NewEntry:
     """Move `amount_micro` from `debit` to `credit`: the account's next entry. Raises: BadOperation."""
+    if amount_micro <= 0:
+        raise BadOperation(f"an entry of {amount_micro} moves nothing")
     balance = balance_of(state, account_id)
     before = balance.balance_micro
     balance.balance_micro += (credit == CUSTOMER) * amount_micro - (debit == CUSTOMER) * amount_micro
     balance.seq += 1
+    # A batch may have begun before another that got the lock first: no entry is dated before the one it follows.
+    balance.moved_at = state.now if balance.moved_at is None else max(balance.moved_at, state.now)
     entry = NewEntry(
         id=new_id(),
         account_id=account_id,
@@ -60,10 +79,14 @@ def enter(
         reference=reference,
         reason=reason,
         actor=actor,
-        created_at=state.now,
+        created_at=balance.moved_at,
+        granted_micro=granted_micro,
+        subject_id=subject_id,
     )
     # An operation may be told twice in one batch: the second finds the first here.
-    state.entries[operation_id, kind] = EntryState(entry.id, amount_micro, before, entry.balance_after_micro)
+    state.entries[operation_id, kind] = EntryState(
+        entry.id, amount_micro, before, entry.balance_after_micro, granted_micro
+    )
     writes.entries.append(entry)
     writes.balances.add(account_id)
     return entry

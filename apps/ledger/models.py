@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models import F, Q
 
 from apps.core.ids import new_id
+from apps.core.money import MAX_MICRO
 
 
 class Balance(models.Model):
@@ -16,13 +17,21 @@ class Balance(models.Model):
     account_id = models.UUIDField(primary_key=True)
     balance_micro = models.BigIntegerField(default=0)
     held_micro = models.BigIntegerField(default=0)
+    owed_micro = models.BigIntegerField(
+        default=0, db_default=0, help_text="Reversed payments whose credits were spent: later top-ups pay them first."
+    )
     seq = models.BigIntegerField(default=0, help_text="The account's newest entry.")
+    moved_at = models.DateTimeField(null=True, help_text="When the newest entry was made.")
 
     class Meta:
         constraints: ClassVar = [
             models.CheckConstraint(
                 condition=Q(held_micro__gte=0) & Q(held_micro__lte=F("balance_micro")),
                 name="balance_covers_holds",
+            ),
+            models.CheckConstraint(
+                condition=Q(balance_micro__lte=MAX_MICRO, owed_micro__gte=0, owed_micro__lte=MAX_MICRO, seq__gte=0),
+                name="balance_in_bounds",
             ),
         ]
 
@@ -34,16 +43,20 @@ class Entry(models.Model):
     """One movement: from `debit` to `credit`. Only ever added; the database refuses anything else.
 
     `debit` and `credit` name `customer` (this account) or a house account. `operation_id` is the request, or the
-    top-up, grant or correction, that moved it: unique with its kind. Partitioned by RANGE(operation_id) on PostgreSQL.
+    top-up, grant or correction, that moved it: unique with its kind. `subject_id` is the other operation that it is
+    about: the request that is refunded, the grant that expired. Partitioned by RANGE(operation_id) on PostgreSQL.
     """
 
     class Kind(models.TextChoices):
         TOP_UP = "top_up"
         GRANT = "grant"
+        EXPIRY = "expiry"
         CHARGE = "charge"
         COMPENSATION = "compensation"
         REFUND = "refund"
         CLAW_BACK = "claw_back"
+        OWED = "owed"
+        REPAYMENT = "repayment"
         CORRECTION = "correction"
         ABSORBED = "absorbed"
 
@@ -55,11 +68,15 @@ class Entry(models.Model):
     debit = models.CharField(max_length=30)
     credit = models.CharField(max_length=30)
     amount_micro = models.BigIntegerField()
+    granted_micro = models.BigIntegerField(
+        default=0, db_default=0, help_text="What of the amount is credits that nobody paid for."
+    )
     balance_before_micro = models.BigIntegerField()
     balance_after_micro = models.BigIntegerField()
     reference = models.CharField(max_length=200, blank=True)
     reason = models.CharField(max_length=300, blank=True)
     actor = models.CharField(max_length=150, blank=True, help_text="Who moved it; empty for the gateway.")
+    subject_id = models.UUIDField(null=True)
     created_at = models.DateTimeField()
 
     class Meta:
@@ -68,6 +85,7 @@ class Entry(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["account_id", "-seq"], name="entry_by_account"),
             models.Index(fields=["account_id", "reference"], name="entry_by_reference", condition=~Q(reference="")),
+            models.Index(fields=["account_id", "subject_id"], name="entry_by_subject", condition=~Q(subject_id=None)),
         ]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["account_id", "operation_id", "kind"], name="entry_once_per_operation"),
@@ -77,10 +95,56 @@ class Entry(models.Model):
                 condition=Q(balance_before_micro__gte=0, balance_after_micro__gte=0, seq__gte=1),
                 name="entry_balance_not_negative",
             ),
+            models.CheckConstraint(
+                condition=Q(
+                    amount_micro__lte=MAX_MICRO,
+                    granted_micro__gte=0,
+                    granted_micro__lte=F("amount_micro"),
+                    balance_before_micro__lte=MAX_MICRO,
+                    balance_after_micro__lte=MAX_MICRO,
+                ),
+                name="entry_in_bounds",
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.kind} #{self.seq}"
+
+
+class Grant(models.Model):
+    """Credits that nobody paid for, and what of them remains: used before paid ones, of no use once expired.
+
+    Among an account's grants the lowest priority is used first, then the soonest to expire, then the oldest. The id is
+    the operation of the entry that gave them.
+    """
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    account_id = models.UUIDField()
+    amount_micro = models.BigIntegerField()
+    remaining_micro = models.BigIntegerField()
+    priority = models.PositiveSmallIntegerField(default=0, help_text="Lower ones are used first.")
+    expires_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=["account_id"], name="grant_by_account", condition=Q(remaining_micro__gt=0)),
+            models.Index(fields=["expires_at"], name="grant_by_expiry", condition=Q(remaining_micro__gt=0)),
+        ]
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(
+                    amount_micro__gt=0,
+                    amount_micro__lte=MAX_MICRO,
+                    remaining_micro__gte=0,
+                    remaining_micro__lte=F("amount_micro"),
+                ),
+                name="grant_in_bounds",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)
 
 
 class Hold(models.Model):
@@ -108,6 +172,7 @@ class Hold(models.Model):
         ]
         constraints: ClassVar = [
             models.CheckConstraint(condition=Q(amount_micro__gte=0), name="hold_not_negative"),
+            models.CheckConstraint(condition=Q(amount_micro__lte=MAX_MICRO), name="hold_in_bounds"),
         ]
 
     def __str__(self) -> str:
@@ -134,6 +199,9 @@ class BudgetWindow(models.Model):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["account_id", "scope", "period", "starts_at"], name="window_once"),
             models.CheckConstraint(condition=Q(spent_micro__gte=0, held_micro__gte=0), name="window_not_negative"),
+            models.CheckConstraint(
+                condition=Q(spent_micro__lte=MAX_MICRO, held_micro__lte=MAX_MICRO), name="window_in_bounds"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -94,7 +94,7 @@ class Expire:
 
 @dataclass(slots=True)
 class Move:
-    """Move money that no hold announced: a top-up, a grant, a correction. Outcome: Moved, or MoveRefused."""
+    """Move money that no hold announced: a top-up, a grant, a refund, a correction. Outcome: Moved, or MoveRefused."""
 
     operation_id: uuid.UUID
     account_id: uuid.UUID
@@ -105,6 +105,11 @@ class Move:
     reference: str = ""
     reason: str = ""
     actor: str = ""
+    subject_id: uuid.UUID | None = None
+    """Of a refund: the request whose charge comes back."""
+    priority: int = 0
+    expires_at: datetime | None = None
+    """Of a grant, as `priority`: which is used first is GrantState's to say."""
 
 
 Operation = Hold | Settle | Release | Expire | Move
@@ -115,7 +120,8 @@ class BadOperation(Exception):
 
 
 class MoveRefused(Exception):
-    """The movement cannot be made: it would take the balance below zero or below what is held."""
+    """The movement cannot be made: it takes more than is available, gives back more than was charged, or makes the
+    balance larger than we can count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +168,9 @@ class Moved:
     balance_after_micro: int
     is_repeated: bool = False
     amount_micro: int = 0
+    """Into the account or out of it. Of a claw-back: what could be taken."""
+    owed_micro: int = 0
+    """Of a claw-back: what could not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +209,8 @@ class NewEntry:
     reason: str
     actor: str
     created_at: datetime
+    granted_micro: int = 0
+    subject_id: uuid.UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +232,25 @@ class BalanceState:
     balance_micro: int
     held_micro: int
     seq: int
+    owed_micro: int = 0
+    moved_at: datetime | None = None
+    """When the newest entry was made. The next one is not made before."""
+
+
+@dataclass(slots=True)
+class GrantState:
+    """Credits that nobody paid for, and what of them remains. A row of `ledger_grant`.
+
+    Used before paid ones, and among themselves in this order: the lowest priority, the soonest to expire, the oldest.
+    """
+
+    id: uuid.UUID
+    account_id: uuid.UUID
+    amount_micro: int
+    remaining_micro: int
+    priority: int
+    expires_at: datetime | None
+    created_at: datetime
 
 
 @dataclass(slots=True)
@@ -249,6 +279,15 @@ class EntryState:
     amount_micro: int
     balance_before_micro: int
     balance_after_micro: int
+    granted_micro: int = 0
+
+
+@dataclass(slots=True)
+class RefundState:
+    """What of a request's charge came back before."""
+
+    amount_micro: int = 0
+    granted_micro: int = 0
 
 
 WindowKey = tuple[uuid.UUID, str, str, datetime]
@@ -265,7 +304,11 @@ class State:
     windows: dict[WindowKey, WindowState] = field(default_factory=dict)
     keys: dict[uuid.UUID, KeyState] = field(default_factory=dict)
     entries: dict[tuple[uuid.UUID, str], EntryState] = field(default_factory=dict)
-    """Entries that already exist, by operation and kind: only read where an operation may be a repeat."""
+    """Entries that already exist, by operation and kind: only read where an operation may be a repeat, or names one."""
+    grants: dict[uuid.UUID, list[GrantState]] = field(default_factory=dict)
+    """Grants of which something remains, expired ones too, by account."""
+    refunds: dict[uuid.UUID, RefundState] = field(default_factory=dict)
+    """By request: only read for those that are to be refunded."""
     opened: set[WindowKey] = field(default_factory=set)
     """Windows that were not on file: what they say was counted from the usage log and the holds."""
     recounted: dict[uuid.UUID, tuple[HeldWindow, ...]] = field(default_factory=dict)
@@ -283,4 +326,6 @@ class Writes:
     expired_holds: list[uuid.UUID] = field(default_factory=list)
     recounted_holds: dict[uuid.UUID, tuple[HeldWindow, ...]] = field(default_factory=dict)
     entries: list[NewEntry] = field(default_factory=list)
+    grants: dict[uuid.UUID, GrantState] = field(default_factory=dict)
+    """Those that are new, and those of which some was used."""
     records: list[Record] = field(default_factory=list)

@@ -11,8 +11,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from apps.core.errors import LimitFacts
-from apps.ledger.books import ABSORPTION, CUSTOMER, REVENUE, balance_of, enter, window_of
-from apps.ledger.moves import move
+from apps.core.money import MAX_MICRO
+from apps.ledger import grants
+from apps.ledger.books import ABSORBED, ABSORPTION, CHARGE, CUSTOMER, REVENUE, balance_of, enter, window_of
+from apps.ledger.moves import annul, move
 from apps.ledger.operations import (
     NO_LIMIT,
     BalanceState,
@@ -75,9 +77,12 @@ def decide(state: State, operations: Sequence[Operation]) -> tuple[list[Outcome]
     """Decide a batch: one outcome per operation, in order. Whatever gives money back goes before what asks for it."""
     writes = Writes(windows=set(state.opened), recounted_holds=state.recounted)
     outcomes: list[Outcome | None] = [None] * len(operations)
+    grants.lapse(state, writes)
     for index, operation in enumerate(operations):
         if not isinstance(operation, Hold):
             outcomes[index] = _decide_return(state, writes, operation)
+    # What had expired and only those holds covered.
+    grants.lapse(state, writes)
     for index, operation in enumerate(operations):
         if isinstance(operation, Hold):
             outcomes[index] = hold(state, writes, operation)
@@ -110,11 +115,12 @@ def hold(state: State, writes: Writes, asked: Hold) -> Outcome:
         for guard in asked.guards
     ) + _unlimited_windows(state, asked)
     rooms = [window_of(state, asked.account_id, window) for window in windows]
-    usable = balance.balance_micro - balance.held_micro
+    lapsing = grants.expired(state, asked.account_id)
+    usable = max(0, balance.balance_micro - balance.held_micro - lapsing)
     for window, room in zip(windows, rooms, strict=True):
         usable = min(usable, window.limit_micro - room.spent_micro - room.held_micro)
     if asked.least_micro > usable:
-        return _refuse_hold(asked, balance, windows, rooms, usable)
+        return _refuse_hold(asked, balance, windows, rooms, usable, lapsing=lapsing)
     granted = min(asked.wanted_micro, usable, max(asked.least_micro, usable // GRANT_SHARE))
     if granted:
         balance.held_micro += granted
@@ -153,29 +159,42 @@ def _unlimited_windows(state: State, asked: Hold) -> tuple[HeldWindow, ...]:
 
 def settle(state: State, writes: Writes, asked: Settle) -> Settled:
     """Charge `min(quote, hold + usable)` and absorb the rest; a hold that expired meanwhile is taken again here."""
-    done = state.entries.get((asked.request_id, "charge"))
-    absorbed_before = state.entries.get((asked.request_id, "absorbed"))
+    done = state.entries.get((asked.request_id, CHARGE))
+    absorbed_before = state.entries.get((asked.request_id, ABSORBED))
     if done is not None or absorbed_before is not None:
         return _settled_before(done, absorbed_before)
     balance = balance_of(state, asked.account_id)
+    quote = min(asked.charge_micro, MAX_MICRO)
     known = state.holds.get(asked.request_id)
     # What is held is the call's, though the windows have been filled over its limit since: the limit was raised.
     own_micro = known.amount_micro if known is not None and known.is_open else 0
     windows = _end_hold(state, writes, asked)
-    usable = balance.balance_micro - balance.held_micro
+    usable = grants.free(state, asked.account_id)
     for window in windows:
         room = window_of(state, asked.account_id, window)
         usable = min(usable, window.limit_micro - room.spent_micro - room.held_micro)
-    charge = min(asked.charge_micro, max(own_micro, usable))
-    absorbed = asked.charge_micro - charge
+    charge = min(quote, max(own_micro, usable))
+    absorbed = quote - charge
     asked.record.charge_micro, asked.record.absorbed_micro = charge, absorbed
     writes.records.append(asked.record)
     before = balance.balance_micro
     if charge:
-        enter(state, writes, asked.account_id, asked.request_id, "charge", CUSTOMER, REVENUE, charge)
+        granted_micro = grants.spend(state, writes, asked.account_id, charge)
+        enter(
+            state,
+            writes,
+            asked.account_id,
+            asked.request_id,
+            CHARGE,
+            CUSTOMER,
+            REVENUE,
+            charge,
+            granted_micro=granted_micro,
+        )
         for window in windows:
             room = window_of(state, asked.account_id, window)
-            room.spent_micro += charge
+            # Beyond that no limit can be: what is counted stays countable.
+            room.spent_micro = min(MAX_MICRO, room.spent_micro + charge)
             writes.windows.add((asked.account_id, window.scope, window.period, window.starts_at))
     if absorbed:
         enter(
@@ -183,7 +202,7 @@ def settle(state: State, writes: Writes, asked: Settle) -> Settled:
             writes,
             asked.account_id,
             asked.request_id,
-            "absorbed",
+            ABSORBED,
             ABSORPTION,
             REVENUE,
             absorbed,
@@ -211,28 +230,10 @@ def release(state: State, writes: Writes, asked: Release | Expire) -> Released:
     _end_hold(state, writes, asked)
     if isinstance(asked, Release):
         if asked.annuls:
-            _annul(state, writes, asked)
+            annul(state, writes, asked)
         if asked.record is not None:
             writes.records.append(asked.record)
     return Released(was_open)
-
-
-def _annul(state: State, writes: Writes, asked: Release) -> None:
-    """Give back what a failed call was charged all the same. Its budgets keep the charge, and so does its record."""
-    charge = state.entries.get((asked.request_id, "charge"))
-    if charge is None or (asked.request_id, "correction") in state.entries:
-        return
-    enter(
-        state,
-        writes,
-        asked.account_id,
-        asked.request_id,
-        "correction",
-        REVENUE,
-        CUSTOMER,
-        charge.amount_micro,
-        reason="the call ended as failed before its charge was known to be made",
-    )
 
 
 def _end_hold(state: State, writes: Writes, asked: Settle | Release | Expire) -> tuple[HeldWindow, ...]:
@@ -261,10 +262,13 @@ def _refuse_hold(
     windows: Sequence[HeldWindow],
     rooms: Sequence[WindowState],
     usable: int,
+    *,
+    lapsing: int,
 ) -> HoldRefused | Waiting:
-    """Say which limit is in the way: one that is spent refuses for good, one that is only held is worth waiting for."""
+    """Say which limit is in the way: one that is spent refuses for good, one that is only held is worth waiting for.
+    `lapsing` is held now and gone when it is not."""
     available = max(0, usable)
-    if asked.least_micro > balance.balance_micro:
+    if asked.least_micro > balance.balance_micro - lapsing:
         return refusal("insufficient_credits", asked, balance.balance_micro, balance.held_micro, None, available)
     for guard, window, room in zip(asked.guards, windows, rooms, strict=False):
         if asked.least_micro > window.limit_micro - room.spent_micro:

@@ -6,12 +6,15 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
+from django.db.models import Sum
+
 from apps.catalog.models import PriceVersion
 from apps.core.errors import rfc3339
 from apps.core.ids import show_request_id
-from apps.core.money import Credits, json_number
-from apps.ledger.models import Balance, BudgetWindow, Entry, Hold
+from apps.core.money import NOTHING, Credits, json_number
+from apps.ledger.models import Balance, BudgetWindow, Entry, Grant, Hold
 from apps.ledger.rules import window_start
+from apps.ledger.store import orm
 from apps.usage.models import UsageRecord
 from apps.usage.selectors import record_facts
 
@@ -20,18 +23,41 @@ from apps.usage.selectors import record_facts
 class BalanceFacts:
     balance: Credits
     held: Credits
+    expired: Credits = NOTHING
+    """Still in the balance, and of no use."""
+    owed: Credits = NOTHING
 
     @property
     def available(self) -> Credits:
-        return self.balance - self.held
+        return max(NOTHING, self.balance - self.held - self.expired)
 
 
 def balance_of(account_id: uuid.UUID) -> BalanceFacts:
     """What an account has, and what of it open calls hold."""
     row = Balance.objects.filter(account_id=account_id).first()
     if row is None:
-        return BalanceFacts(Credits(0), Credits(0))
-    return BalanceFacts(Credits(row.balance_micro), Credits(row.held_micro))
+        return BalanceFacts(NOTHING, NOTHING)
+    return BalanceFacts(
+        Credits(row.balance_micro), Credits(row.held_micro), Credits(_expired(account_id)), Credits(row.owed_micro)
+    )
+
+
+def _expired(account_id: uuid.UUID) -> int:
+    """What is in the balance of grants whose time is over by the database's clock: next to be taken off."""
+    grants = Grant.objects.filter(account_id=account_id, remaining_micro__gt=0, expires_at__lte=orm.store_now())
+    return grants.aggregate(sum=Sum("remaining_micro"))["sum"] or 0
+
+
+def refundable(account_id: uuid.UUID, request_id: uuid.UUID) -> Credits:
+    """What of a request's charge has not come back yet."""
+    of_request = Entry.objects.filter(account_id=account_id)
+    charge = of_request.filter(operation_id=request_id, kind=Entry.Kind.CHARGE).first()
+    if charge is None:
+        return NOTHING
+    refunded = of_request.filter(subject_id=request_id, kind=Entry.Kind.REFUND)
+    annulled = of_request.filter(operation_id=request_id, kind=Entry.Kind.CORRECTION)
+    back = sum(entries.aggregate(sum=Sum("amount_micro"))["sum"] or 0 for entries in (refunded, annulled))
+    return Credits(charge.amount_micro - back)
 
 
 def explain(request_id: uuid.UUID) -> dict[str, Any]:

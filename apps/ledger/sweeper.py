@@ -1,4 +1,5 @@
-"""What happens to the holds of a process that is gone: they expire, leaving tombstones that a late settlement finds."""
+"""What nobody comes back for: the holds of a process that is gone expire, leaving tombstones that a late settlement
+finds; grants whose time is over are taken off accounts that nobody uses."""
 
 from __future__ import annotations
 
@@ -8,11 +9,12 @@ from datetime import timedelta
 from typing import Final
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, F, OuterRef, QuerySet
 from django.db.models.functions import Now
 
-from apps.ledger.models import Hold, ProcessLease
-from apps.ledger.operations import Expire, Released
+from apps.core.ids import new_id
+from apps.ledger.models import Balance, Grant, Hold, ProcessLease
+from apps.ledger.operations import Expire, Release, Released
 from apps.ledger.store import orm
 from apps.ledger.store.protocol import LEASE_LIFE_S
 
@@ -48,6 +50,20 @@ def expire_abandoned() -> int:
     if expired:
         logger.warning("expired %d holds of processes that are gone", expired)
     return expired
+
+
+def sweep_grants() -> int:
+    """End the grants that expired in accounts where nothing else happens; return how many accounts that were.
+
+    Nothing needs it: whatever is asked of an account ends them first. What open holds cover stays until they end.
+    """
+    covered = Balance.objects.filter(account_id=OuterRef("account_id"), held_micro=F("balance_micro"))
+    over = Grant.objects.filter(~Exists(covered), remaining_micro__gt=0, expires_at__lte=orm.store_now())
+    accounts = list(over.order_by("account_id").values_list("account_id", flat=True).distinct())
+    for start in range(0, len(accounts), BATCH):
+        # Any operation ends them: this one gives back a hold that never was.
+        orm.commit([Release(new_id(), account_id, None) for account_id in accounts[start : start + BATCH]])
+    return len(accounts)
 
 
 def sweep_all_but(process_id: uuid.UUID) -> int:

@@ -13,6 +13,12 @@ def sweep(**_: object) -> None:
     sweeper.sweep()
 
 
+@shared_task(name="ledger.sweep_grants", queue="maintenance", ignore_result=True)
+def sweep_grants(**_: object) -> None:
+    """Take expired grants off accounts that nobody uses."""
+    sweeper.sweep_grants()
+
+
 @shared_task(name="ledger.partitions", queue="maintenance", ignore_result=True)
 def make_partitions(**_: object) -> None:
     """Make the coming months' partitions of entries and usage records."""

@@ -19,9 +19,9 @@ from django.db.models.functions import Now
 from apps.accounts.models import Account
 from apps.core.ids import show_request_id
 from apps.core.money import Credits
-from apps.ledger.books import CUSTOMER, HOUSE
+from apps.ledger.books import CUSTOMER, HOUSE, RECEIVABLE
 from apps.ledger.journal.survey import survey
-from apps.ledger.models import Balance, BudgetWindow, Entry, Hold, ProcessLease
+from apps.ledger.models import Balance, BudgetWindow, Entry, Grant, Hold, ProcessLease
 from apps.ledger.rules import LIFETIME
 from apps.ledger.store.orm import held_windows
 from apps.ledger.store.protocol import LEASE_LIFE_S
@@ -33,6 +33,8 @@ SWEEP_GRACE = timedelta(seconds=60)
 """A hold of a dead process is a problem only when the sweeper had this long to expire it."""
 LEASE_LIFE = timedelta(seconds=LEASE_LIFE_S)
 CHUNK = 5_000
+GIVING = (Entry.Kind.GRANT, Entry.Kind.REFUND, Entry.Kind.CORRECTION)
+"""Kinds of entries that a grant can come from."""
 
 
 @dataclass(slots=True)
@@ -154,31 +156,52 @@ def _check_chains(report: Report) -> None:
             report.add(f"account {account_id}: no balance")
     report.accounts = len(balances)
     total = sum(balance.balance_micro for balance in balances.values())
+    remaining = _check_grants(report)
     entries = Entry.objects.order_by("account_id", "seq").iterator(CHUNK)
     for account_id, chain in groupby(entries, key=attrgetter("account_id")):
-        total += _check_chain(report, account_id, chain, balances.pop(account_id, None))
+        sums = _check_chain(report, account_id, chain, balances.get(account_id))
+        total += sums.house_micro
+        _check_sums(report, account_id, sums, balances.pop(account_id, None), remaining.pop(account_id, 0))
     for account_id, balance in balances.items():
-        if balance.seq or balance.balance_micro:
+        if balance.seq or balance.balance_micro or balance.owed_micro:
             report.add(f"account {account_id}: a balance of {Credits(balance.balance_micro)} without entries")
+    for account_id in remaining:
+        report.add(f"account {account_id}: grants without entries")
     if total:
         report.add(f"what customers have and what the house has differ by {Credits(total)}: debits are not credits")
 
 
-def _check_chain(report: Report, account_id: uuid.UUID, chain: Iterable[Entry], balance: Balance | None) -> int:
-    """Walk one account's entries in order of `seq`; return what they moved into the house's accounts."""
-    last_seq, last_balance, house = 0, 0, 0
+@dataclass(slots=True)
+class _Sums:
+    """What an account's entries add up to."""
+
+    house_micro: int = 0
+    """Moved into the house's accounts."""
+    granted_micro: int = 0
+    """Into the account, of what nobody paid for."""
+    owed_micro: int = 0
+
+
+def _check_chain(report: Report, account_id: uuid.UUID, chain: Iterable[Entry], balance: Balance | None) -> _Sums:
+    """Walk one account's entries in order of `seq`; return what they add up to."""
+    last_seq, last_balance, last_at = 0, 0, None
+    sums = _Sums()
     for entry in chain:
         report.entries += 1
         name = f"account {account_id}: entry {entry.seq}"
-        moved = entry.amount_micro * ((entry.credit == CUSTOMER) - (entry.debit == CUSTOMER))
-        house += entry.amount_micro * (entry.credit.startswith(HOUSE) - entry.debit.startswith(HOUSE))
+        sign = (entry.credit == CUSTOMER) - (entry.debit == CUSTOMER)
+        sums.house_micro += entry.amount_micro * (entry.credit.startswith(HOUSE) - entry.debit.startswith(HOUSE))
+        sums.granted_micro += entry.granted_micro * sign
+        sums.owed_micro += entry.amount_micro * ((entry.debit == RECEIVABLE) - (entry.credit == RECEIVABLE))
         if entry.seq != last_seq + 1:
             report.add(f"{name} follows entry {last_seq}")
         if entry.balance_before_micro != last_balance:
             report.add(f"{name} begins at another balance than the one before it ended with")
-        if entry.balance_after_micro != entry.balance_before_micro + moved:
+        if entry.balance_after_micro != entry.balance_before_micro + entry.amount_micro * sign:
             report.add(f"{name} does not add up")
-        last_seq, last_balance = entry.seq, entry.balance_after_micro
+        if last_at is not None and entry.created_at < last_at:
+            report.add(f"{name} is dated before the one that it follows")
+        last_seq, last_balance, last_at = entry.seq, entry.balance_after_micro, entry.created_at
     if balance is None:
         report.add(f"account {account_id}: entries without a balance")
     elif (balance.seq, balance.balance_micro) != (last_seq, last_balance):
@@ -186,7 +209,39 @@ def _check_chain(report: Report, account_id: uuid.UUID, chain: Iterable[Entry], 
             f"account {account_id}: balance {Credits(balance.balance_micro)} at entry {balance.seq}, its entries end"
             f" with {Credits(last_balance)} at entry {last_seq}"
         )
-    return house
+    return sums
+
+
+def _check_sums(
+    report: Report, account_id: uuid.UUID, sums: _Sums, balance: Balance | None, remaining_micro: int
+) -> None:
+    """Compare what is kept beside the entries with what they add up to."""
+    if remaining_micro != sums.granted_micro:
+        report.add(
+            f"account {account_id}: {Credits(remaining_micro)} of its grants remain, its entries leave"
+            f" {Credits(sums.granted_micro)}"
+        )
+    if balance is not None and balance.owed_micro != sums.owed_micro:
+        report.add(
+            f"account {account_id}: owes {Credits(balance.owed_micro)}, its entries say {Credits(sums.owed_micro)}"
+        )
+    if balance is not None and remaining_micro > balance.balance_micro:
+        report.add(f"account {account_id}: more remains of its grants than it has")
+
+
+def _check_grants(report: Report) -> dict[uuid.UUID, int]:
+    """Compare each grant with the entries that gave it and that ended it; return what remains per account."""
+    of_grant = Entry.objects.filter(account_id=OuterRef("account_id"), operation_id=OuterRef("id"))
+    given = of_grant.filter(kind__in=GIVING, granted_micro=OuterRef("amount_micro"))
+    ended = Entry.objects.filter(account_id=OuterRef("account_id"), subject_id=OuterRef("id"), kind=Entry.Kind.EXPIRY)
+    lapsed = ended.order_by().values("subject_id").annotate(sum=Sum("amount_micro")).values("sum")
+    for grant in Grant.objects.filter(~Exists(given)).iterator(CHUNK):
+        report.add(f"account {grant.account_id}: no entry gave the grant {grant.id}")
+    used = F("amount_micro") - F("remaining_micro")
+    for grant in Grant.objects.annotate(lapsed=Subquery(lapsed)).filter(lapsed__gt=used).iterator(CHUNK):
+        report.add(f"account {grant.account_id}: more of the grant {grant.id} expired than is gone")
+    sums = Grant.objects.filter(remaining_micro__gt=0).order_by().values_list("account_id")
+    return dict(sums.annotate(sum=Sum("remaining_micro")))
 
 
 def _check_records(report: Report) -> None:

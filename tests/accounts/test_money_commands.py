@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,13 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from apps.accounts.models import Account, Member
-from apps.ledger.models import Balance, Entry
+from apps.core.clock import now
+from apps.core.ids import new_id, show_request_id
+from apps.keys.models import ApiKey
+from apps.ledger.models import Balance, Entry, Grant
+from apps.ledger.operations import Hold, Settle
+from apps.ledger.store import orm
+from apps.usage.record import Record
 
 pytestmark = pytest.mark.django_db
 
@@ -36,6 +43,17 @@ def refusal(name: str, *arguments: str) -> str:
     with pytest.raises(CommandError) as refused:
         run(name, *arguments)
     return str(refused.value)
+
+
+def charge(name: str, amount_micro: int) -> str:
+    """A call that was charged so much; its request id."""
+    account = Account.objects.get(name=name)
+    key_id = ApiKey.objects.create(account=account, name="key", digest=new_id().hex, last4="abcd").id
+    request_id = new_id()
+    orm.commit([Hold(request_id, account.id, key_id, "gpt-5-5", new_id(), amount_micro, amount_micro)])
+    record = Record(request_id, account.id, key_id, "gpt-5-5", "chat", False, now())
+    orm.commit([Settle(request_id, account.id, amount_micro, record)])
+    return show_request_id(request_id)
 
 
 def test_an_account_opens_with_credits() -> None:
@@ -82,6 +100,112 @@ def test_a_top_up_counts_once_per_reference() -> None:
 def test_a_top_up_that_does_not_add_up_is_one_clear_line(arguments: tuple[str, ...], line: str) -> None:
     run("create_account", "alice")
     assert refusal("top_up", *arguments) == line
+    assert not Entry.objects.exists()
+
+
+def test_credits_are_granted_until_an_instant() -> None:
+    run("create_account", "alice", "--credits", "1")
+    given = run_json("grant", "alice", "2.5", "--reference", "hello", "--expires", "2199-01-31", "--priority", "3")
+    assert given == {"entry_id": given["entry_id"], "balance_before": 1, "balance_after": "3.5", "repeated": False}
+    grant = Grant.objects.get()
+    assert (grant.amount_micro, grant.priority, grant.expires_at) == (
+        2_500_000,
+        3,
+        datetime(2199, 1, 31, tzinfo=UTC),
+    )
+    again = ("grant", "alice", "2.5", "--reference", "hello")
+    assert run_json(*again, "--expires", "2199-01-31", "--priority", "3") == {**given, "repeated": True}
+    assert refusal(*again) == ("reference 'hello' was used for a grant until 2199-01-31T00:00:00Z with priority 3")
+    assert run_json("balance", "alice") == {"balance": "3.5", "held": 0, "available": "3.5"}
+    assert run_json("verify_ledger")["problems"] == []
+
+
+def test_expired_credits_are_not_available_though_nobody_took_them_off_yet() -> None:
+    run("create_account", "alice", "--credits", "1")
+    run("grant", "alice", "2.5", "--reference", "hello", "--expires", "2199-01-31")
+    Grant.objects.update(expires_at=datetime(2020, 1, 1, tzinfo=UTC))
+    assert run_json("balance", "alice") == {"balance": "3.5", "held": 0, "available": 1}
+
+
+def test_a_charge_is_refunded_in_parts_and_once_per_reference() -> None:
+    run("create_account", "alice", "--credits", "1000")
+    request = charge("alice", 12_000_000)
+    part = run_json("refund", "alice", request, "--credits", "5", "--reference", "case 7", "--reason", "too slow")
+    assert part == {
+        "entry_id": part["entry_id"],
+        "balance_before": 988,
+        "balance_after": 993,
+        "repeated": False,
+        "refunded": 5,
+        "refundable": 7,
+    }
+    assert Entry.objects.get(kind="refund").reason == "too slow"
+    again = run_json("refund", "alice", request, "--credits", "5", "--reference", "case 7")
+    assert again == {**part, "repeated": True}
+    rest = run_json("refund", "alice", request, "--reference", "case 8")
+    assert (rest["refunded"], rest["refundable"], rest["balance_after"]) == (7, 0, 1000)
+    assert run_json("refund", "alice", request, "--reference", "case 8") == {**rest, "repeated": True}
+    assert refusal("refund", "alice", request, "--reference", "case 9") == f"nothing is left of a charge for {request}"
+    assert refusal("refund", "alice", request, "--credits", "1", "--reference", "case 9") == (
+        "1 credits are more than the 0 that are left of the request's charge"
+    )
+    other = charge("alice", 1_000_000)
+    assert refusal("refund", "alice", other, "--credits", "5", "--reference", "case 7") == (
+        "reference 'case 7' was used for another request"
+    )
+    assert run_json("verify_ledger")["problems"] == []
+
+
+def test_a_claw_back_tells_what_is_owed_and_freezes() -> None:
+    run("create_account", "alice", "--credits", "10")
+    taken = run_json("claw_back", "alice", "4", "--reference", "dispute 1")
+    assert (taken["taken"], taken["owed"], taken["balance_after"]) == (4, 0, 6)
+    assert run_json("set_account", "alice")["status"] == "active"
+    more = ("claw_back", "alice", "16", "--reference", "dispute 2", "--reason", "chargeback")
+    owed = run_json(*more)
+    assert (owed["taken"], owed["owed"], owed["balance_after"]) == (6, 10, 0)
+    assert run_json("set_account", "alice")["status"] == "frozen"
+    # Unfrozen by an operator, it stays so: the reversal was told before.
+    run("set_account", "alice", "--status", "active")
+    assert run_json(*more) == {**owed, "repeated": True}
+    assert run_json("set_account", "alice")["status"] == "active"
+    paid = run_json("top_up", "alice", "25", "--reference", "invoice 7")
+    assert (paid["balance_before"], paid["balance_after"]) == (0, 15)
+    assert run_json("top_up", "alice", "25", "--reference", "invoice 7") == {**paid, "repeated": True}
+    assert run_json("verify_ledger")["problems"] == []
+
+
+def test_a_correction_counts_once_per_reference() -> None:
+    run("create_account", "alice", "--credits", "10")
+    asked = ("correct", "alice", "-4", "--reason", "counted twice", "--reference", "case 7")
+    first = run_json(*asked)
+    assert (first["balance_after"], run_json(*asked)) == (6, {**first, "repeated": True})
+    assert refusal("correct", "alice", "4", "--reason", "counted twice", "--reference", "case 7") == (
+        "reference 'case 7' was used for -4 credits, not 4"
+    )
+    assert refusal("correct", "alice", "4", "--reason", " ", "--reference", "case 8") == "the reason is empty"
+    assert "arguments are required: --reason" in refusal("correct", "alice", "4", "--reference", "case 8")
+    assert run_json("balance", "alice")["balance"] == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("grant", "alice", "5", "--reference", "r", "--expires", "soon"), "not an ISO 8601 instant: 'soon'"),
+        (
+            ("grant", "alice", "5", "--reference", "r", "--expires", "2020-01-01"),
+            "the grant would have expired already",
+        ),
+        (("grant", "alice", "5", "--reference", "r", "--priority", "-1"), "the priority must be from 0 to 100"),
+        (("grant", "alice", "-5", "--reference", "r"), "the amount must be more than zero"),
+        (("refund", "alice", "nonsense", "--reference", "r"), "not a request id: 'nonsense'"),
+        (("claw_back", "alice", "0", "--reference", "r"), "the amount must not be zero"),
+        (("claw_back", "charlie", "5", "--reference", "r"), "no account with the id or name 'charlie'"),
+    ],
+)
+def test_a_movement_that_does_not_add_up_is_one_clear_line(arguments: tuple[str, ...], line: str) -> None:
+    run("create_account", "alice")
+    assert refusal(*arguments) == line
     assert not Entry.objects.exists()
 
 

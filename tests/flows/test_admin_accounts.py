@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from django.test import Client
 from django.urls import reverse
@@ -10,7 +12,7 @@ from apps.accounts import revisions
 from apps.accounts.models import Account, AuditEvent, Member, User
 from apps.accounts.services import create_account
 from apps.core.money import Credits
-from apps.ledger.models import Entry
+from apps.ledger.models import Entry, Grant
 from apps.ledger.selectors import balance_of
 from tests.flows.admin_pages import change, funded_account, listing, operators_browser, text_of
 
@@ -114,7 +116,7 @@ def test_a_top_up_is_recorded_with_its_operator_and_counts_once(browser: Client,
     first = browser.post(change(alice, "top_up"), page, follow=True)
     assert "Balance of alice: 1,000 credits → 1,012.5 credits." in text_of(first)
     again = browser.post(change(alice, "top_up"), page, follow=True)
-    assert "nothing was added again" in text_of(again)
+    assert "nothing moved again" in text_of(again)
     other = browser.post(change(alice, "top_up"), {**page, "amount": "13"})
     assert "was used for 12.5 credits, not 13" in text_of(other)
     assert balance_of(alice.id).balance == Credits.parse("1012.5")
@@ -123,14 +125,71 @@ def test_a_top_up_is_recorded_with_its_operator_and_counts_once(browser: Client,
 
 
 def test_a_correction_names_its_reason_and_never_goes_below_zero(browser: Client, alice: Account) -> None:
-    refused = browser.post(change(alice, "correct"), {"amount": "-1000.000001", "reason": "double payment"})
+    page = {"amount": "-1000.000001", "reason": "double payment", "reference": "case 7"}
+    refused = browser.post(change(alice, "correct"), page)
     assert refused.status_code == 200
     assert balance_of(alice.id).balance == Credits.whole(1_000)
-    browser.post(change(alice, "correct"), {"amount": "-1000", "reason": "double payment"})
+    browser.post(change(alice, "correct"), {**page, "amount": "-1000"})
     entry = Entry.objects.get(kind="correction")
     assert (entry.actor, entry.reason, entry.balance_after_micro) == ("olga", "double payment", 0)
-    empty = browser.post(change(alice, "correct"), {"amount": "", "reason": ""})
-    assert text_of(empty).count("This field is required.") == 2
+    empty = browser.post(change(alice, "correct"), {"amount": "", "reason": "", "reference": ""})
+    assert text_of(empty).count("This field is required.") == 3
+
+
+def test_a_correction_sent_twice_corrects_once(browser: Client, alice: Account) -> None:
+    page = {"amount": "-10", "reason": "double payment", "reference": "case 7"}
+    browser.post(change(alice, "correct"), page)
+    again = browser.post(change(alice, "correct"), page, follow=True)
+    assert "nothing moved again" in text_of(again)
+    assert balance_of(alice.id).balance == Credits.whole(990)
+
+
+def test_a_form_comes_with_a_reference_of_its_own(browser: Client, alice: Account) -> None:
+    for page in ("top_up", "grant", "refund", "claw_back", "correct"):
+        response = browser.get(change(alice, page))
+        assert response.status_code == 200
+        assert 'name="reference" value="manual ' in response.content.decode()
+
+
+def test_a_grant_is_listed_with_what_remains_and_until_when(browser: Client, alice: Account) -> None:
+    page = {
+        "amount": "25",
+        "expires_at_0": "2199-01-31",
+        "expires_at_1": "12:00",
+        "priority": "3",
+        "reference": "hello",
+    }
+    shown = text_of(browser.post(change(alice, "grant"), page, follow=True))
+    assert "Balance of alice: 1,000 credits → 1,025 credits." in shown
+    grant = Grant.objects.get()
+    assert (grant.amount_micro, grant.priority, grant.expires_at) == (
+        25_000_000,
+        3,
+        datetime(2199, 1, 31, 12, tzinfo=UTC),
+    )
+    assert Entry.objects.get(kind="grant").actor == "olga"
+    assert "alice 25 credits 25 credits 3 2199-01-31 12:00:00" in text_of(browser.get(listing("ledger_grant")))
+    past = browser.post(change(alice, "grant"), {**page, "expires_at_0": "2020-01-31", "reference": "late"})
+    assert "the grant would have expired already" in text_of(past)
+
+
+def test_a_claw_back_beyond_the_balance_freezes_the_account(browser: Client, alice: Account) -> None:
+    page = {"amount": "1200", "reason": "chargeback", "reference": "dispute 1"}
+    shown = text_of(browser.post(change(alice, "claw_back"), page, follow=True))
+    assert "Balance of alice: 1,000 credits → 0 credits." in shown
+    assert "alice owes 200 credits and is frozen until you unfreeze it." in shown
+    assert "Owed 200 credits" in text_of(browser.get(change(alice, "top_up")))
+    alice.refresh_from_db()
+    assert alice.status == "frozen"
+    assert (balance_of(alice.id).balance, balance_of(alice.id).owed) == (Credits(0), Credits.whole(200))
+
+
+def test_a_refund_names_a_call_that_was_charged(browser: Client, alice: Account) -> None:
+    page = {"request_id": "nonsense", "amount": "", "reason": "", "reference": "case 7"}
+    assert "This is not a request id." in text_of(browser.post(change(alice, "refund"), page))
+    unknown = {**page, "request_id": "req_01a2051df3957266a2094978cb37b7d7"}
+    assert "nothing is left of a charge for req_01a2051d" in text_of(browser.post(change(alice, "refund"), unknown))
+    assert Entry.objects.count() == 1
 
 
 def test_nobody_deletes_an_account(browser: Client, alice: Account) -> None:

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.core.management import CommandError, call_command
 
 from apps.accounts import revisions
+from apps.accounts.cli import read_instant
 from apps.accounts.mistakes import Mistake
 from apps.accounts.models import Account, AuditEvent
 from apps.accounts.services import create_account
@@ -21,7 +22,7 @@ from apps.core.clock import now
 from apps.core.money import Credits
 from apps.keys import rules, services
 from apps.keys.models import ApiKey
-from apps.keys.options import read_cap, read_instant
+from apps.keys.options import read_cap
 from apps.keys.selectors import find_key, key_settings
 from apps.keys.services import KeyChanges, ModelCap
 

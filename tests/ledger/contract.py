@@ -17,7 +17,7 @@ from apps.core.ids import new_id
 from apps.core.money import Credits
 from apps.keys.models import ApiKey
 from apps.ledger import services
-from apps.ledger.models import Balance, BudgetWindow, Entry
+from apps.ledger.models import Balance, BudgetWindow, Entry, Grant
 from apps.ledger.models import Hold as HoldRow
 from apps.ledger.operations import Busy, Expire, Guard, HeldWindow, Hold, Operation, Outcome, Release, Settle
 from apps.ledger.store import orm
@@ -190,6 +190,11 @@ def entries(payer: Payer) -> list[tuple[int, str, int, int, int]]:
         .order_by("seq")
         .values_list("seq", "kind", "amount_micro", "balance_before_micro", "balance_after_micro")
     )
+
+
+def remaining(payer: Payer) -> dict[int, int]:
+    """Amount -> what remains of it, of the account's grants: no two of a test are of one amount."""
+    return dict(Grant.objects.filter(account_id=payer.account_id).values_list("amount_micro", "remaining_micro"))
 
 
 def windows(payer: Payer) -> dict[tuple[str, str], tuple[int, int]]:

@@ -108,10 +108,11 @@ def test_a_new_partition_is_as_protected_and_as_unique_as_its_table() -> None:
         assert {name for (name,) in cursor.fetchall()} == {
             "entry_amount_positive",
             "entry_balance_not_negative",
+            "entry_in_bounds",
             "entry_moves_between_two",
         }
         cursor.execute("SELECT count(*) FROM pg_index WHERE indrelid = 'ledger_entry_2031_11'::regclass")
-        assert cursor.fetchone() == (4,)
+        assert cursor.fetchone() == (5,)
 
 
 @needs_postgres

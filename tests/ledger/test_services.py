@@ -24,8 +24,14 @@ def top_up(payer: Payer, micro: int, *, reference: str = "invoice 7") -> Movemen
     return services.top_up(account_id=payer.account_id, amount=Credits(micro), reference=reference, actor="operator")
 
 
-def correct(payer: Payer, micro: int, *, reason: str = "counted twice") -> Movement:
-    return services.correct(account_id=payer.account_id, amount=Credits(micro), reason=reason, actor="operator")
+def correct(payer: Payer, micro: int, *, reason: str = "counted twice", reference: str | None = None) -> Movement:
+    return services.correct(
+        account_id=payer.account_id,
+        amount=Credits(micro),
+        reason=reason,
+        reference=f"case {micro}" if reference is None else reference,
+        actor="operator",
+    )
 
 
 def test_a_new_account_has_a_balance_of_nothing(ledger_db: None) -> None:
@@ -58,7 +64,7 @@ def test_the_same_reference_adds_once(alice: Payer) -> None:
     first = top_up(alice, 500)
     top_up(alice, 30, reference="invoice 8")
     again = top_up(alice, 500)
-    assert again == Movement(first.entry_id, Credits(1_000), Credits(1_500), repeated=True)
+    assert again == Movement(first.entry_id, Credits(1_000), Credits(1_500), repeated=True, amount=Credits(500))
     assert purse(alice) == (1_530, 0)
 
 

@@ -32,7 +32,7 @@ def top_up(payer: Payer, amount: int) -> Move:
 
 
 def take(payer: Payer, amount: int) -> Move:
-    return Move(new_id(), payer.account_id, "claw_back", CUSTOMER, CASH, amount, reason="chargeback", actor="tests")
+    return Move(new_id(), payer.account_id, "correction", CUSTOMER, CASH, amount, reason="chargeback", actor="tests")
 
 
 def test_what_gives_money_back_goes_before_what_asks_for_it(door: Door, alice: Payer) -> None:
@@ -125,7 +125,7 @@ def test_one_bad_operation_leaves_nothing_of_its_batch(door: Door, alice: Payer,
     elif bad == "unknown account":
         settlement.account_id = uuid.UUID(int=7)
     else:
-        settlement.charge_micro = 2**70
+        settlement.record.held_micro = 2**70
     third = alice.hold(100, guards=(guard,))
     with pytest.raises(BadOperation):
         door.commit([alice.settle(first, 30), third, top_up(alice, 10), settlement])

@@ -19,11 +19,12 @@ from apps.core.ids import new_id, show_request_id
 from apps.core.money import Credits
 from apps.ledger import services
 from apps.ledger.journal.file import JournalFile
-from apps.ledger.models import Balance, BudgetWindow, Entry, ProcessLease
+from apps.ledger.models import Balance, BudgetWindow, Entry, Grant, ProcessLease
 from apps.ledger.models import Hold as HoldRow
 from apps.ledger.operations import Guard, Hold
 from apps.ledger.rules import DAILY, LIFETIME
 from apps.ledger.store import orm
+from apps.ledger.sweeper import sweep_grants
 from apps.ledger.verify import verify_ledger
 from apps.usage.models import UsageRecord
 from tests.ledger.contract import Payer, open_payer, unprotect_entries
@@ -76,8 +77,8 @@ def test_absorbed_cost_and_corrections_are_sound(alice: Payer) -> None:
     asked = alice.hold(400)
     orm.commit([asked])
     orm.commit([alice.settle(asked, 1_300)])
-    services.correct(account_id=alice.account_id, amount=Credits(70), reason="goodwill", actor="tests")
-    services.correct(account_id=alice.account_id, amount=Credits(-20), reason="too much", actor="tests")
+    services.correct(account_id=alice.account_id, amount=Credits(70), reason="goodwill", reference="1", actor="tests")
+    services.correct(account_id=alice.account_id, amount=Credits(-20), reason="too much", reference="2", actor="tests")
     assert problems() == []
 
 
@@ -136,6 +137,74 @@ def test_a_balance_that_its_entries_do_not_explain_is_found(alice: Payer, settle
         f"account {alice.account_id}: balance 0.000701 at entry 2, its entries end with 0.0007 at entry 2",
         "what customers have and what the house has differ by 0.000001: debits are not credits",
     ]
+
+
+@pytest.fixture
+def granted(alice: Payer) -> Grant:
+    """A grant of 200 of which a call used 50."""
+    services.grant(account_id=alice.account_id, amount=Credits(200), reference="hello", actor="tests")
+    asked = alice.hold(50)
+    orm.commit([asked])
+    orm.commit([alice.settle(asked, 50)])
+    assert problems() == []
+    return Grant.objects.get()
+
+
+def test_a_grant_that_its_entries_do_not_explain_is_found(alice: Payer, granted: Grant) -> None:
+    Grant.objects.update(remaining_micro=151)
+    assert problems() == [f"account {alice.account_id}: 0.000151 of its grants remain, its entries leave 0.00015"]
+    Grant.objects.all().delete()
+    assert problems() == [f"account {alice.account_id}: 0 of its grants remain, its entries leave 0.00015"]
+
+
+def test_a_grant_that_no_entry_gave_is_found(alice: Payer, granted: Grant) -> None:
+    Grant.objects.update(amount_micro=201)
+    assert problems() == [f"account {alice.account_id}: no entry gave the grant {granted.id}"]
+
+
+def test_more_grants_than_balance_and_grants_without_entries_are_found(alice: Payer, charlie: Payer) -> None:
+    bob = open_payer("bob")
+    now = datetime.now(UTC)
+    for payer in (alice, bob):
+        Grant.objects.create(
+            id=new_id(), account_id=payer.account_id, amount_micro=1_001, remaining_micro=1_001, created_at=now
+        )
+    assert sorted(problems()) == sorted(
+        [
+            *(f"account {grant.account_id}: no entry gave the grant {grant.id}" for grant in Grant.objects.all()),
+            f"account {alice.account_id}: 0.001001 of its grants remain, its entries leave 0",
+            f"account {alice.account_id}: more remains of its grants than it has",
+            f"account {bob.account_id}: grants without entries",
+        ]
+    )
+
+
+def test_more_expired_of_a_grant_than_is_gone_is_found(alice: Payer, granted: Grant) -> None:
+    Grant.objects.update(expires_at=datetime.now(UTC) - timedelta(days=400))
+    sweep_grants()
+    assert problems() == []
+    Grant.objects.update(remaining_micro=60)
+    assert problems() == [
+        f"account {alice.account_id}: more of the grant {granted.id} expired than is gone",
+        f"account {alice.account_id}: 0.00006 of its grants remain, its entries leave 0",
+    ]
+
+
+def test_a_debt_that_its_entries_do_not_explain_is_found(alice: Payer, charlie: Payer) -> None:
+    services.claw_back(account_id=alice.account_id, amount=Credits(1_300), reference="dispute", actor="tests")
+    assert problems() == []
+    Balance.objects.update(owed_micro=299)
+    assert sorted(problems()) == sorted(
+        [
+            f"account {alice.account_id}: owes 0.000299, its entries say 0.0003",
+            f"account {charlie.account_id}: owes 0.000299, its entries say 0",
+        ]
+    )
+
+
+def test_an_entry_dated_before_the_one_it_follows_is_found(alice: Payer, settled: Hold) -> None:
+    damage(created_at=datetime(2020, 1, 1, tzinfo=UTC))
+    assert problems() == [f"account {alice.account_id}: entry 2 is dated before the one that it follows"]
 
 
 def test_a_lifetime_that_says_less_was_spent_than_the_records_do_is_found(alice: Payer, settled: Hold) -> None:

@@ -4,20 +4,25 @@ per transaction. Slower than the hot path's stores and never used by it."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from datetime import datetime
+from typing import Final
 
 import msgspec
 from django.db import DataError, IntegrityError, connection, transaction
 from django.db.models import Sum
+from django.db.models.functions import Now
 
 from apps.accounts.models import Account
 from apps.core import clock
 from apps.keys.models import ApiKey
-from apps.ledger.models import Balance, BudgetWindow, Entry
+from apps.ledger.models import Balance, BudgetWindow, Entry, Grant
 from apps.ledger.models import Hold as HoldRow
 from apps.ledger.operations import (
     BadOperation,
     BalanceState,
     EntryState,
+    GrantState,
     HeldWindow,
     Hold,
     HoldState,
@@ -25,6 +30,7 @@ from apps.ledger.operations import (
     Move,
     Operation,
     Outcome,
+    RefundState,
     State,
     WindowState,
     Writes,
@@ -36,10 +42,14 @@ from apps.ledger.store.wanted import (
     forgotten_windows,
     missing_windows,
     open_window,
+    possible_entries,
+    refunded_requests,
     wanted_windows,
 )
 from apps.usage.models import UsageRecord
 from apps.usage.record import COLUMNS, Record
+
+GRANT_COLUMNS: Final = tuple(field.name for field in fields(GrantState))
 
 
 def commit(operations: Sequence[Operation]) -> list[Outcome]:
@@ -57,6 +67,11 @@ def commit(operations: Sequence[Operation]) -> list[Outcome]:
     return outcomes
 
 
+def store_now() -> datetime | Now:
+    """The clock that expiries and windows go by, for a query: the database's, which on SQLite is the application's."""
+    return Now() if connection.vendor == "postgresql" else clock.now()
+
+
 def held_windows(stored: object) -> tuple[HeldWindow, ...]:
     """The windows of a hold's row."""
     return msgspec.convert(stored, tuple[HeldWindow, ...])
@@ -65,7 +80,10 @@ def held_windows(stored: object) -> tuple[HeldWindow, ...]:
 def _read(operations: Sequence[Operation]) -> State:
     accounts = {operation.account_id for operation in operations}
     rows = Balance.objects.select_for_update(no_key=True).filter(account_id__in=accounts).order_by("account_id")
-    balances = {row.account_id: BalanceState(row.balance_micro, row.held_micro, row.seq) for row in rows}
+    balances = {
+        row.account_id: BalanceState(row.balance_micro, row.held_micro, row.seq, row.owed_micro, row.moved_at)
+        for row in rows
+    }
     state = State(now=clock.now(), balances=balances)
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
@@ -83,11 +101,19 @@ def _read(operations: Sequence[Operation]) -> State:
     for missing in missing_windows(state, operations):
         _open_window(missing, state)
     _read_windows(forgotten_windows(state, operations), state)
-    operation_ids = requests | {operation.operation_id for operation in operations if isinstance(operation, Move)}
+    for grant in Grant.objects.filter(account_id__in=accounts, remaining_micro__gt=0):
+        state.grants.setdefault(grant.account_id, []).append(
+            GrantState(*(getattr(grant, column) for column in GRANT_COLUMNS))
+        )
+    operation_ids = requests | {operation_id for _, operation_id in possible_entries(operations)}
     for entry in Entry.objects.filter(account_id__in=accounts, operation_id__in=operation_ids):
         state.entries[entry.operation_id, entry.kind] = EntryState(
-            entry.id, entry.amount_micro, entry.balance_before_micro, entry.balance_after_micro
+            entry.id, entry.amount_micro, entry.balance_before_micro, entry.balance_after_micro, entry.granted_micro
         )
+    for account_id, request_id in refunded_requests(operations):
+        refunds = Entry.objects.filter(account_id=account_id, subject_id=request_id, kind=Entry.Kind.REFUND)
+        sums = refunds.aggregate(amount=Sum("amount_micro"), granted=Sum("granted_micro"))
+        state.refunds[request_id] = RefundState(sums["amount"] or 0, sums["granted"] or 0)
     return state
 
 
@@ -122,7 +148,11 @@ def _write(state: State, writes: Writes) -> None:
     for account_id in sorted(writes.balances):
         balance = state.balances[account_id]
         Balance.objects.filter(account_id=account_id).update(
-            balance_micro=balance.balance_micro, held_micro=balance.held_micro, seq=balance.seq
+            balance_micro=balance.balance_micro,
+            held_micro=balance.held_micro,
+            seq=balance.seq,
+            owed_micro=balance.owed_micro,
+            moved_at=balance.moved_at,
         )
     for request_id, windows in writes.recounted_holds.items():
         HoldRow.objects.filter(request_id=request_id).update(windows=msgspec.to_builtins(windows))
@@ -152,6 +182,12 @@ def _write(state: State, writes: Writes) -> None:
         )
     for entry in writes.entries:
         Entry.objects.create(**{field: getattr(entry, field) for field in entry.__dataclass_fields__})
+    for grant in writes.grants.values():
+        Grant.objects.update_or_create(
+            id=grant.id,
+            defaults={"remaining_micro": grant.remaining_micro},
+            create_defaults={column: getattr(grant, column) for column in GRANT_COLUMNS},
+        )
     _add_records(writes.records)
 
 

@@ -30,8 +30,10 @@ from apps.ledger.store.rows import (
     balance_row,
     collect_counts,
     collect_entries,
+    collect_grants,
     collect_holds,
     collect_keys,
+    collect_refunds,
     collect_windows,
     decode_locked,
     encode,
@@ -39,7 +41,14 @@ from apps.ledger.store.rows import (
     window_row,
 )
 from apps.ledger.store.statements import Statements
-from apps.ledger.store.wanted import forgotten_windows, may_repeat, missing_windows, possible_entries, wanted_windows
+from apps.ledger.store.wanted import (
+    forgotten_windows,
+    may_repeat,
+    missing_windows,
+    possible_entries,
+    refunded_requests,
+    wanted_windows,
+)
 from apps.usage.store import INSERT_RECORDS_POSTGRES
 
 LOCK_ACCOUNTS: Final = "lock_accounts"
@@ -48,9 +57,12 @@ READ_HOLDS: Final = "read_holds"
 READ_WINDOWS: Final = "read_windows"
 READ_KEYS: Final = "read_keys"
 READ_ENTRIES: Final = "read_entries"
+READ_GRANTS: Final = "read_grants"
+READ_REFUNDS: Final = "read_refunds"
 COUNT_WINDOWS: Final = "count_windows"
 RECOUNT_HOLDS: Final = "recount_holds"
 WRITE_BATCH: Final = "write_batch"
+WRITE_GRANTS: Final = "write_grants"
 RENEW_LEASE: Final = "renew_lease"
 END_LEASE: Final = "end_lease"
 INSERT_RECORDS: Final = "insert_records"
@@ -65,9 +77,12 @@ FILES: Final = (
     READ_WINDOWS,
     READ_KEYS,
     READ_ENTRIES,
+    READ_GRANTS,
+    READ_REFUNDS,
     COUNT_WINDOWS,
     RECOUNT_HOLDS,
     WRITE_BATCH,
+    WRITE_GRANTS,
     RENEW_LEASE,
     END_LEASE,
 )
@@ -267,7 +282,10 @@ async def _read_free(
 def _ask(statements: Statements, operations: Sequence[Operation], *, lock: str, is_repeat: bool) -> list[Collector]:
     """Queue the lock, alone and first, then the reads; return what collects each of their answers."""
     collectors: list[Collector] = []
-    statements.ask(lock, array(sorted({operation.account_id for operation in operations})))
+    accounts = array(sorted({operation.account_id for operation in operations}))
+    statements.ask(lock, accounts)
+    statements.ask(READ_GRANTS, accounts)
+    collectors.append(collect_grants)
     requests = [
         operation.request_id
         for operation in operations
@@ -287,12 +305,19 @@ def _ask(statements: Statements, operations: Sequence[Operation], *, lock: str, 
     if is_repeat or any(isinstance(operation, Move) for operation in operations):
         _ask_entries(statements, operations)
         collectors.append(collect_entries)
+    refunded = refunded_requests(operations)
+    if refunded:
+        statements.ask(READ_REFUNDS, *_pairs(refunded))
+        collectors.append(collect_refunds)
     return collectors
 
 
 def _ask_entries(statements: Statements, operations: Sequence[Operation]) -> None:
-    pairs = possible_entries(operations)
-    statements.ask(READ_ENTRIES, array(pair[0] for pair in pairs), array(pair[1] for pair in pairs))
+    statements.ask(READ_ENTRIES, *_pairs(possible_entries(operations)))
+
+
+def _pairs(pairs: Sequence[tuple[uuid.UUID, uuid.UUID]]) -> tuple[str, str]:
+    return array(pair[0] for pair in pairs), array(pair[1] for pair in pairs)
 
 
 def _ask_write(statements: Statements, state: State, writes: Writes) -> None:
@@ -312,5 +337,7 @@ def _ask_write(statements: Statements, state: State, writes: Writes) -> None:
             array(writes.ended_holds),
             array(writes.expired_holds),
         )
+    if writes.grants:
+        statements.ask(WRITE_GRANTS, encode(list(writes.grants.values())).decode())
     if writes.records:
         statements.ask(INSERT_RECORDS, encode(writes.records).decode())

@@ -9,7 +9,17 @@ from datetime import datetime
 import msgspec
 
 from apps.core.ids import new_id
-from apps.ledger.operations import BalanceState, EntryState, HeldWindow, HoldState, KeyState, State, WindowState
+from apps.ledger.operations import (
+    BalanceState,
+    EntryState,
+    GrantState,
+    HeldWindow,
+    HoldState,
+    KeyState,
+    RefundState,
+    State,
+    WindowState,
+)
 from apps.ledger.store.wanted import open_window
 
 encode = msgspec.json.Encoder().encode
@@ -20,7 +30,7 @@ Collector = Callable[[bytes | None, State], None]
 
 class Locked(msgspec.Struct):
     now: datetime
-    balances: list[tuple[uuid.UUID, int, int, int]]
+    balances: list[tuple[uuid.UUID, int, int, int, int, datetime | None]]
     busy: frozenset[uuid.UUID] = frozenset()
 
 
@@ -28,7 +38,9 @@ decode_locked = msgspec.json.Decoder(Locked).decode
 decode_holds = msgspec.json.Decoder(list[tuple[uuid.UUID, int, bool, tuple[HeldWindow, ...]]]).decode
 decode_windows = msgspec.json.Decoder(list[tuple[uuid.UUID, str, str, datetime, int, int]]).decode
 decode_keys = msgspec.json.Decoder(list[tuple[uuid.UUID, bool, bool, datetime | None]]).decode
-decode_entries = msgspec.json.Decoder(list[tuple[uuid.UUID, str, uuid.UUID, int, int, int]]).decode
+decode_entries = msgspec.json.Decoder(list[tuple[uuid.UUID, str, uuid.UUID, int, int, int, int]]).decode
+decode_grants = msgspec.json.Decoder(list[tuple[uuid.UUID, uuid.UUID, int, int, int, datetime | None, datetime]]).decode
+decode_refunds = msgspec.json.Decoder(list[tuple[uuid.UUID, int, int]]).decode
 decode_counts = msgspec.json.Decoder(
     list[tuple[uuid.UUID, str, str, datetime, int, list[tuple[uuid.UUID, int, bool, tuple[HeldWindow, ...]]]]]
 ).decode
@@ -36,8 +48,8 @@ decode_counts = msgspec.json.Decoder(
 
 def state_of(locked: Locked) -> State:
     balances = {
-        account_id: BalanceState(balance_micro, held_micro, seq)
-        for account_id, balance_micro, held_micro, seq in locked.balances
+        account_id: BalanceState(balance_micro, held_micro, seq, owed_micro, moved_at)
+        for account_id, balance_micro, held_micro, seq, owed_micro, moved_at in locked.balances
     }
     return State(now=locked.now, balances=balances)
 
@@ -76,8 +88,21 @@ def collect_counts(answer: bytes | None, state: State) -> None:
 
 def collect_entries(answer: bytes | None, state: State) -> None:
     if answer is not None:
-        for operation_id, kind, entry_id, amount_micro, before_micro, after_micro in decode_entries(answer):
-            state.entries[operation_id, kind] = EntryState(entry_id, amount_micro, before_micro, after_micro)
+        for row in decode_entries(answer):
+            state.entries[row[0], row[1]] = EntryState(*row[2:])
+
+
+def collect_grants(answer: bytes | None, state: State) -> None:
+    if answer is not None:
+        for columns in decode_grants(answer):
+            grant = GrantState(*columns)
+            state.grants.setdefault(grant.account_id, []).append(grant)
+
+
+def collect_refunds(answer: bytes | None, state: State) -> None:
+    if answer is not None:
+        for request_id, amount_micro, granted_micro in decode_refunds(answer):
+            state.refunds[request_id] = RefundState(amount_micro, granted_micro)
 
 
 def array(ids: Iterable[uuid.UUID]) -> str:
@@ -92,6 +117,8 @@ def balance_row(account_id: uuid.UUID, state: State) -> dict[str, object]:
         "balance_micro": balance.balance_micro,
         "held_micro": balance.held_micro,
         "seq": balance.seq,
+        "owed_micro": balance.owed_micro,
+        "moved_at": balance.moved_at,
     }
 
 

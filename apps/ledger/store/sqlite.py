@@ -7,11 +7,9 @@ import sqlite3
 import uuid
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
-
-import msgspec
 
 from apps.core import clock
 from apps.core.ids import new_id
@@ -19,19 +17,29 @@ from apps.ledger.operations import (
     BadOperation,
     BalanceState,
     EntryState,
-    HeldWindow,
     Hold,
-    HoldState,
-    KeyState,
     Move,
     Operation,
     Outcome,
+    RefundState,
     State,
     WindowState,
     Writes,
 )
 from apps.ledger.rules import decide, window_start
 from apps.ledger.store.protocol import LEASE_LIFE_S, StoreUnavailable
+from apps.ledger.store.sqlite_rows import (
+    ENTRY_COLUMNS,
+    GRANT_COLUMNS,
+    encode,
+    grant_state,
+    hold_state,
+    instant,
+    key_state,
+    read_instant,
+    row_of,
+    stored,
+)
 from apps.ledger.store.wanted import (
     MissingWindow,
     WantedWindow,
@@ -40,14 +48,22 @@ from apps.ledger.store.wanted import (
     missing_windows,
     open_window,
     possible_entries,
+    refunded_requests,
     wanted_windows,
 )
-from apps.usage.record import COLUMNS, Record
+from apps.usage.record import COLUMNS
 from apps.usage.store import INSERT_RECORDS_SQLITE
 
 BUSY_TIMEOUT_S: Final = 5.0
 
-READ_BALANCES: Final = "SELECT account_id, balance_micro, held_micro, seq FROM ledger_balance WHERE account_id IN ({})"
+READ_BALANCES: Final = (
+    "SELECT account_id, balance_micro, held_micro, seq, owed_micro, moved_at FROM ledger_balance"
+    " WHERE account_id IN ({})"
+)
+READ_GRANTS: Final = (
+    "SELECT id, account_id, amount_micro, remaining_micro, priority, expires_at, created_at FROM ledger_grant"
+    " WHERE remaining_micro > 0 AND account_id IN ({})"
+)
 READ_HOLDS: Final = "SELECT request_id, amount_micro, state, windows FROM ledger_hold WHERE request_id IN ({})"
 READ_KEYS: Final = (
     "SELECT k.id, k.status, k.expires_at, a.status FROM keys_apikey k"
@@ -58,8 +74,12 @@ READ_WINDOW: Final = (
     " WHERE account_id = ? AND scope = ? AND period = ? AND starts_at = ?"
 )
 READ_ENTRIES: Final = (
-    "SELECT kind, id, amount_micro, balance_before_micro, balance_after_micro FROM ledger_entry"
+    "SELECT kind, id, amount_micro, balance_before_micro, balance_after_micro, granted_micro FROM ledger_entry"
     " WHERE account_id = ? AND operation_id = ?"
+)
+READ_REFUNDS: Final = (
+    "SELECT coalesce(sum(amount_micro), 0), coalesce(sum(granted_micro), 0) FROM ledger_entry"
+    " WHERE account_id = ? AND subject_id = ? AND kind = 'refund'"
 )
 COUNT_RECORDS: Final = (
     "SELECT coalesce(sum(charge_micro), 0) FROM usage_usagerecord WHERE account_id = :account_id"
@@ -71,7 +91,15 @@ COUNT_HOLDS: Final = (
     " AND created_at >= :starts_at AND (:key_id IS NULL OR key_id = :key_id)"
     " AND (:model_id IS NULL OR model_id = :model_id)"
 )
-WRITE_BALANCE: Final = "UPDATE ledger_balance SET balance_micro = ?, held_micro = ?, seq = ? WHERE account_id = ?"
+WRITE_BALANCE: Final = (
+    "UPDATE ledger_balance SET balance_micro = ?, held_micro = ?, seq = ?, owed_micro = ?, moved_at = ?"
+    " WHERE account_id = ?"
+)
+WRITE_GRANT: Final = (
+    "INSERT INTO ledger_grant (id, account_id, amount_micro, remaining_micro, priority, expires_at, created_at)"
+    " VALUES (:id, :account_id, :amount_micro, :remaining_micro, :priority, :expires_at, :created_at)"
+    " ON CONFLICT (id) DO UPDATE SET remaining_micro = excluded.remaining_micro"
+)
 ADD_HOLD: Final = (
     "INSERT INTO ledger_hold (request_id, account_id, key_id, model_id, process_id, state, amount_micro, windows,"
     " created_at) VALUES (?, ?, ?, ?, ?, 'open', ?, ?, ?)"
@@ -85,18 +113,16 @@ WRITE_WINDOW: Final = (
     " DO UPDATE SET spent_micro = excluded.spent_micro, held_micro = excluded.held_micro"
 )
 ADD_ENTRY: Final = (
-    "INSERT INTO ledger_entry (id, account_id, seq, operation_id, kind, debit, credit, amount_micro,"
-    " balance_before_micro, balance_after_micro, reference, reason, actor, created_at)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO ledger_entry (id, account_id, seq, operation_id, kind, debit, credit, amount_micro, granted_micro,"
+    " balance_before_micro, balance_after_micro, reference, reason, actor, subject_id, created_at)"
+    " VALUES (:id, :account_id, :seq, :operation_id, :kind, :debit, :credit, :amount_micro, :granted_micro,"
+    " :balance_before_micro, :balance_after_micro, :reference, :reason, :actor, :subject_id, :created_at)"
 )
 RENEW_LEASE: Final = (
     "INSERT INTO ledger_processlease (process_id, name, started_at, expires_at) VALUES (?, ?, ?, ?)"
     " ON CONFLICT (process_id) DO UPDATE SET expires_at = excluded.expires_at"
 )
 END_LEASE: Final = "DELETE FROM ledger_processlease WHERE process_id = ?"
-
-encode = msgspec.json.Encoder().encode
-decode_windows = msgspec.json.Decoder(tuple[HeldWindow, ...]).decode
 
 
 class SqliteStore:
@@ -124,7 +150,7 @@ class SqliteStore:
         now = clock.now()
         expires_at = now + timedelta(seconds=LEASE_LIFE_S)
         await self._in_thread(
-            lambda: self._execute(RENEW_LEASE, (process_id.hex, name, _instant(now), _instant(expires_at)))
+            lambda: self._execute(RENEW_LEASE, (process_id.hex, name, instant(now), instant(expires_at)))
         )
 
     async def end_lease(self, process_id: uuid.UUID) -> None:
@@ -189,16 +215,19 @@ class SqliteStore:
 def _read(connection: sqlite3.Connection, operations: Sequence[Operation]) -> State:
     state = State(now=clock.now(), balances={})
     accounts = {operation.account_id for operation in operations}
-    for account_id, balance_micro, held_micro, seq in _select(connection, READ_BALANCES, accounts):
-        state.balances[uuid.UUID(account_id)] = BalanceState(balance_micro, held_micro, seq)
+    for account_id, *counts, moved_at in _select(connection, READ_BALANCES, accounts):
+        balance_micro, held_micro, seq, owed_micro = counts
+        moved = read_instant(moved_at)
+        state.balances[uuid.UUID(account_id)] = BalanceState(balance_micro, held_micro, seq, owed_micro, moved)
+    for row in _select(connection, READ_GRANTS, accounts):
+        grant = grant_state(row)
+        state.grants.setdefault(grant.account_id, []).append(grant)
     requests = {operation.request_id for operation in operations if not isinstance(operation, Move)}
     for request_id, amount_micro, status, windows in _select(connection, READ_HOLDS, requests):
-        state.holds[uuid.UUID(request_id)] = _hold_state(amount_micro, status, windows)
+        state.holds[uuid.UUID(request_id)] = hold_state(amount_micro, status, windows)
     keys = {operation.key_id for operation in operations if isinstance(operation, Hold)}
-    for key_id, status, expires_at, account_status in _select(connection, READ_KEYS, keys):
-        state.keys[uuid.UUID(key_id)] = KeyState(
-            status != "active", account_status != "active", _parse_instant(expires_at)
-        )
+    for key_id, *facts in _select(connection, READ_KEYS, keys):
+        state.keys[uuid.UUID(key_id)] = key_state(*facts)
     _read_windows(connection, wanted_windows(operations), state)
     for missing in missing_windows(state, operations):
         _open_window(connection, missing, state)
@@ -218,40 +247,45 @@ def _select(connection: sqlite3.Connection, statement: str, ids: Iterable[uuid.U
 def _read_windows(connection: sqlite3.Connection, windows: Iterable[WantedWindow], state: State) -> None:
     for account_id, scope, period, starts_at in windows:
         start = window_start(period, state.now) if starts_at is None else starts_at
-        row = connection.execute(READ_WINDOW, (account_id.hex, scope, period, _instant(start))).fetchone()
+        row = connection.execute(READ_WINDOW, (account_id.hex, scope, period, instant(start))).fetchone()
         if row is not None:
             state.windows[account_id, scope, period, start] = WindowState(*row)
 
 
 def _open_window(connection: sqlite3.Connection, missing: MissingWindow, state: State) -> None:
-    parameters = {name: _value(getattr(missing, name)) for name in ("account_id", "key_id", "model_id")}
+    parameters = {name: stored(getattr(missing, name)) for name in ("account_id", "key_id", "model_id")}
     (spent_micro,) = connection.execute(COUNT_RECORDS, parameters | {"since": missing.since.hex}).fetchone()
-    holds = connection.execute(COUNT_HOLDS, parameters | {"starts_at": _instant(missing.starts_at)})
+    holds = connection.execute(COUNT_HOLDS, parameters | {"starts_at": instant(missing.starts_at)})
     open_window(
         state,
         (missing.account_id, missing.scope, missing.period, missing.starts_at),
         spent_micro=spent_micro,
-        holds={uuid.UUID(request_id): _hold_state(*columns) for request_id, *columns in holds},
+        holds={uuid.UUID(request_id): hold_state(*columns) for request_id, *columns in holds},
     )
-
-
-def _hold_state(amount_micro: int, status: str, windows: str) -> HoldState:
-    return HoldState(amount_micro, status == "open", decode_windows(windows))
 
 
 def _read_entries(connection: sqlite3.Connection, operations: Sequence[Operation], state: State) -> None:
     for account_id, operation_id in possible_entries(operations):
-        rows = connection.execute(READ_ENTRIES, (account_id.hex, operation_id.hex))
-        for kind, entry_id, amount_micro, before_micro, after_micro in rows:
-            state.entries[operation_id, kind] = EntryState(uuid.UUID(entry_id), amount_micro, before_micro, after_micro)
+        for kind, entry_id, *amounts in connection.execute(READ_ENTRIES, (account_id.hex, operation_id.hex)):
+            state.entries[operation_id, kind] = EntryState(uuid.UUID(entry_id), *amounts)
+    for account_id, request_id in refunded_requests(operations):
+        (amounts,) = connection.execute(READ_REFUNDS, (account_id.hex, request_id.hex)).fetchall()
+        state.refunds[request_id] = RefundState(*amounts)
 
 
 def _write(connection: sqlite3.Connection, state: State, writes: Writes) -> None:
-    at = _instant(state.now)
+    at = instant(state.now)
     connection.executemany(
         WRITE_BALANCE,
         [
-            (balance.balance_micro, balance.held_micro, balance.seq, account_id.hex)
+            (
+                balance.balance_micro,
+                balance.held_micro,
+                balance.seq,
+                balance.owed_micro,
+                stored(balance.moved_at),
+                account_id.hex,
+            )
             for account_id in writes.balances
             for balance in (state.balances[account_id],)
         ],
@@ -286,56 +320,13 @@ def _write(connection: sqlite3.Connection, state: State, writes: Writes) -> None
                 key[0].hex,
                 key[1],
                 key[2],
-                _instant(key[3]),
+                instant(key[3]),
                 state.windows[key].spent_micro,
                 state.windows[key].held_micro,
             )
             for key in writes.windows
         ],
     )
-    connection.executemany(
-        ADD_ENTRY,
-        [
-            (
-                entry.id.hex,
-                entry.account_id.hex,
-                entry.seq,
-                entry.operation_id.hex,
-                entry.kind,
-                entry.debit,
-                entry.credit,
-                entry.amount_micro,
-                entry.balance_before_micro,
-                entry.balance_after_micro,
-                entry.reference,
-                entry.reason,
-                entry.actor,
-                at,
-            )
-            for entry in writes.entries
-        ],
-    )
-    connection.executemany(INSERT_RECORDS_SQLITE, [_record_row(record) for record in writes.records])
-
-
-def _record_row(record: Record) -> dict[str, object]:
-    return {column: _value(getattr(record, column)) for column in COLUMNS}
-
-
-def _value(value: object) -> object:
-    """A value as Django's SQLite backend stores it."""
-    if isinstance(value, uuid.UUID):
-        return value.hex
-    if isinstance(value, datetime):
-        return _instant(value)
-    if isinstance(value, dict):
-        return encode(value).decode()
-    return value
-
-
-def _instant(moment: datetime) -> str:
-    return str(moment.astimezone(UTC).replace(tzinfo=None))
-
-
-def _parse_instant(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text).replace(tzinfo=UTC)
+    connection.executemany(ADD_ENTRY, [row_of(entry, ENTRY_COLUMNS) for entry in writes.entries])
+    connection.executemany(WRITE_GRANT, [row_of(grant, GRANT_COLUMNS) for grant in writes.grants.values()])
+    connection.executemany(INSERT_RECORDS_SQLITE, [row_of(record, COLUMNS) for record in writes.records])

@@ -138,9 +138,24 @@ def may_repeat(state: State, operations: Sequence[Operation]) -> bool:
 
 
 def possible_entries(operations: Sequence[Operation]) -> list[tuple[uuid.UUID, uuid.UUID]]:
-    """`(account, operation)` of whatever may have moved money before."""
-    return [
-        (operation.account_id, operation.operation_id if isinstance(operation, Move) else operation.request_id)
-        for operation in operations
-        if isinstance(operation, (Move, Settle)) or (isinstance(operation, Release) and operation.annuls)
-    ]
+    """`(account, operation)` of whatever may have moved money before, and of what it refers to."""
+    pairs = []
+    for operation in operations:
+        if isinstance(operation, Move):
+            pairs.append((operation.account_id, operation.operation_id))
+            if operation.subject_id is not None:
+                pairs.append((operation.account_id, operation.subject_id))
+        elif isinstance(operation, Settle) or (isinstance(operation, Release) and operation.annuls):
+            pairs.append((operation.account_id, operation.request_id))
+    return pairs
+
+
+def refunded_requests(operations: Sequence[Operation]) -> list[tuple[uuid.UUID, uuid.UUID]]:
+    """`(account, request)` of what is to be given back."""
+    pairs = []
+    for operation in operations:
+        if isinstance(operation, Move) and operation.subject_id is not None:
+            pairs.append((operation.account_id, operation.subject_id))
+        elif isinstance(operation, Release) and operation.annuls:
+            pairs.append((operation.account_id, operation.request_id))
+    return pairs

@@ -4,9 +4,12 @@
 -- locks: none beyond the account rows that the batch holds already; every row below belongs to one of them.
 WITH balance AS (
     UPDATE ledger_balance b
-    SET balance_micro = new.balance_micro, held_micro = new.held_micro, seq = new.seq
-    FROM json_to_recordset($1::json)
-        AS new (account_id uuid, balance_micro bigint, held_micro bigint, seq bigint)
+    SET
+        balance_micro = new.balance_micro, held_micro = new.held_micro, seq = new.seq, owed_micro = new.owed_micro,
+        moved_at = new.moved_at
+    FROM json_to_recordset($1::json) AS new (
+        account_id uuid, balance_micro bigint, held_micro bigint, seq bigint, owed_micro bigint, moved_at timestamptz
+    )
     WHERE b.account_id = new.account_id
 ), hold AS (
     INSERT INTO ledger_hold (
@@ -32,14 +35,14 @@ WITH balance AS (
     DO UPDATE SET spent_micro = excluded.spent_micro, held_micro = excluded.held_micro
 )
 INSERT INTO ledger_entry (
-    id, account_id, seq, operation_id, kind, debit, credit, amount_micro, balance_before_micro,
-    balance_after_micro, reference, reason, actor, created_at
+    id, account_id, seq, operation_id, kind, debit, credit, amount_micro, granted_micro, balance_before_micro,
+    balance_after_micro, reference, reason, actor, subject_id, created_at
 )
 SELECT
-    id, account_id, seq, operation_id, kind, debit, credit, amount_micro, balance_before_micro,
-    balance_after_micro, reference, reason, actor, now()
+    id, account_id, seq, operation_id, kind, debit, credit, amount_micro, granted_micro, balance_before_micro,
+    balance_after_micro, reference, reason, actor, subject_id, created_at
 FROM json_to_recordset($4::json) AS new (
     id uuid, account_id uuid, seq bigint, operation_id uuid, kind text, debit text, credit text,
-    amount_micro bigint, balance_before_micro bigint, balance_after_micro bigint, reference text, reason text,
-    actor text
+    amount_micro bigint, granted_micro bigint, balance_before_micro bigint, balance_after_micro bigint, reference text,
+    reason text, actor text, subject_id uuid, created_at timestamptz
 )
