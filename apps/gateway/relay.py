@@ -161,6 +161,7 @@ async def _read(
             watch.read()
             out = machine.feed(data)
             if state.failure is not None:
+                await _pass_on_before_failure(out, sender, gone, watch)
                 return _stream_failure(state)
             if not gone.done():
                 await _pass_on(out, sender, watch)
@@ -171,6 +172,7 @@ async def _read(
                 return None
         out = machine.end()
         if state.failure is not None or not state.is_complete:
+            await _pass_on_before_failure(out, sender, gone, watch)
             return _stream_failure(state)
         if not gone.done():
             await _pass_on(out, sender, watch)
@@ -191,6 +193,12 @@ async def _pass_on(data: bytes, sender: _Sender, watch: Watch) -> None:
         watch.sending()
         await sender.part(data)
         watch.read()
+
+
+async def _pass_on_before_failure(data: bytes, sender: _Sender, gone: asyncio.Future[Message], watch: Watch) -> None:
+    """What came in one piece with the failure, before it. A caller that heard nothing yet gets a plain error."""
+    if sender.has_begun and not gone.done():
+        await _pass_on(data, sender, watch)
 
 
 def _deadline(watch: Watch, *, has_begun: bool) -> GatewayError | None:

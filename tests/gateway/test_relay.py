@@ -129,6 +129,19 @@ async def test_a_break_before_the_first_byte_is_a_plain_error() -> None:
     assert bench.caller.sent == []
 
 
+async def test_what_came_with_an_error_but_before_it_reaches_the_caller() -> None:
+    error = b'data: {"error": {"message": "Bang", "code": 500}}\n\n'
+    bench = Bench()
+    await run(bench, chunk("Twelve "), chunk("dogs") + error)
+    assert b"dogs" in bench.caller.body
+    assert bench.caller.body.index(b"dogs") < bench.caller.body.index(b'"upstream_error"')
+    assert bench.ledger.settled == []
+    bench = Bench()
+    with pytest.raises(UpstreamFailed, match="Bang"):
+        await run(bench, chunk("Twelve ") + error)
+    assert bench.caller.sent == []
+
+
 async def test_a_break_later_is_an_error_event_and_free() -> None:
     bench = Bench()
     assert await run(bench, chunk("a"), UpstreamBroken("gone")) == 0
