@@ -20,6 +20,7 @@ import psutil
 import psycopg
 import uvloop
 
+from tests.bench import translate
 from tests.bench.load import Load, run
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -58,7 +59,8 @@ def main() -> int:
             print(f"{'':28}gateway / pass-through: {ratio:.2f} x the CPU")
         proof = manage(environ, "verify_ledger")
         print(f"ledger: {proof['entries']} entries, {'proven' if proof['ok'] else proof['problems']}")
-        return 0 if proof["ok"] else 1
+    translate.main()
+    return 0 if proof["ok"] else 1
 
 
 def measure(subject: psutil.Process, port: int, key: str, *, stream: bool, calls: int) -> tuple[Load, float]:

@@ -73,6 +73,12 @@ class Splitter:
                 # One whole event without a name: what most reads of a chat stream bring.
                 self._is_started = True
                 return [Event(b"", data[6:-2], data)]
+            if data.startswith(b"event: "):
+                # The same with one, as in messages and responses.
+                line_end = data.find(b"\n")
+                if data.startswith(b"data: ", line_end + 1) and data.find(b"\n", line_end + 1) == len(data) - 2:
+                    self._is_started = True
+                    return [Event(data[7:line_end], data[line_end + 7 : -2], data)]
             return self._parse(data)
         return self._feed_buffered(data)
 
@@ -139,9 +145,9 @@ def _read(block: bytes) -> Event | None:
     if block.startswith(b"data: ") and b"\n" not in block:
         return Event(b"", block[6:], block + b"\n\n")
     if block.startswith(b"event: "):
-        name, _, rest = block[7:].partition(b"\n")
-        if rest.startswith(b"data: ") and b"\n" not in rest:
-            return Event(name, rest[6:], block + b"\n\n")
+        line_end = block.find(b"\n")
+        if block.startswith(b"data: ", line_end + 1) and block.find(b"\n", line_end + 1) < 0 < line_end:
+            return Event(block[7:line_end], block[line_end + 7 :], block + b"\n\n")
     name = b""
     lines = []
     for line in block.split(b"\n"):

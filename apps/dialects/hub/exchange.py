@@ -133,6 +133,10 @@ class TranslatingRelay(EventRelay):
         if self._restorer is not None:
             events = self._restorer.restore(events)
         state, write = self.state, self._writer.write
+        if len(events) == 1 and type(only := events[0]) is Delta:
+            # Nearly all of a stream.
+            state.said.hear((only.choice, only.block), only.text)
+            return write(only)
         sent = b""
         for event in events:
             kind = type(event)
