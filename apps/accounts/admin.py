@@ -27,7 +27,7 @@ from apps.accounts.admin_forms import CreditsField, amount_or_none, credits_text
 from apps.accounts.admin_types import ModelForm
 from apps.accounts.models import Account, AuditEvent, Member, User
 
-SETTINGS = ("name", "status", "rpm_limit", "daily_budget", "cli_violation", "retention_days")
+SETTINGS = ("name", "status", "rpm_limit", "daily_budget", "cli_violation", "retention_days", "keep_replies")
 OUR_APPS = ("accounts", "keys", "catalog", "upstreams", "usage", "ledger")
 
 admin.site.unregister(Group)
@@ -40,7 +40,7 @@ class AccountForm(ModelForm[Account]):
 
     class Meta:
         model = Account
-        fields = ("name", "status", "rpm_limit", "cli_violation", "retention_days")
+        fields = ("name", "status", "rpm_limit", "cli_violation", "retention_days", "keep_replies")
         labels: ClassVar = {"cli_violation": "A CLI-only model called by anything else"}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

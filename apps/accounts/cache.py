@@ -31,6 +31,7 @@ class AccountSnapshot:
     is_frozen: bool
     rpm_limit: int
     daily_budget_micro: int | None
+    keeps_replies: bool = False
 
 
 class AccountCache:
@@ -52,6 +53,7 @@ class AccountCache:
                 is_frozen=account.status != Account.Status.ACTIVE,
                 rpm_limit=account.rpm_limit,
                 daily_budget_micro=account.daily_budget_micro,
+                keeps_replies=account.keep_replies,
             )
             for account in Account.objects.filter(revision__gt=self.revision)
         }

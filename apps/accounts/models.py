@@ -38,6 +38,11 @@ class Account(models.Model):
     daily_budget_micro = models.BigIntegerField("daily budget", null=True, blank=True)
     cli_violation = models.CharField(max_length=10, choices=CliViolation, default=CliViolation.SUSPEND)
     retention_days = models.PositiveIntegerField(default=DEFAULT_RETENTION_DAYS)
+    keep_replies = models.BooleanField(
+        "keep replies for repeats",
+        default=False,
+        help_text="What calls with an Idempotency-Key were answered is kept for a day, and given to their repeats.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     revision = models.BigIntegerField(default=0, editable=False, db_index=True)
 

@@ -34,4 +34,5 @@ def account_settings(account: Account) -> dict[str, object]:
         "daily": None if account.daily_budget_micro is None else json_number(account.daily_budget_micro),
         "cli_violation": account.cli_violation,
         "retention_days": account.retention_days,
+        "keep_replies": account.keep_replies,
     }

@@ -28,6 +28,7 @@ class AccountChanges(TypedDict, total=False):
     daily_budget: Credits | None
     cli_violation: str
     retention_days: int
+    keep_replies: bool
 
 
 @transaction.atomic
@@ -147,6 +148,8 @@ def _columns(changes: AccountChanges, account: Account) -> dict[str, object]:
         columns["cli_violation"] = check_choice(changes["cli_violation"], "cli violation", Account.CliViolation.values)
     if "retention_days" in changes:
         columns["retention_days"] = check_range(changes["retention_days"], "retention days")
+    if "keep_replies" in changes:
+        columns["keep_replies"] = changes["keep_replies"]
     return columns
 
 

@@ -7,6 +7,7 @@ from typing import Final
 # What a caller may send (SPEC 2.15: every other inbound X-Hypereal-* header is ignored).
 CACHE: Final = b"x-hypereal-cache"
 STRICT_MAX_TOKENS: Final = b"x-hypereal-strict-max-tokens"
+IDEMPOTENCY_KEY: Final = b"idempotency-key"
 SESSION_ID: Final = b"x-session-id"
 SESSION_HEADERS: Final = (
     b"x-session-id",
@@ -33,6 +34,7 @@ IMAGE_IPM_REMAINING: Final = b"x-hypereal-managed-image-ipm-remaining"
 CIRCUIT: Final = b"x-hypereal-managed-circuit"
 
 # Money's.
+REPLAYED: Final = b"idempotent-replayed"
 MAX_TOKENS: Final = b"x-hypereal-max-tokens"
 LIMIT_RESET: Final = b"x-hypereal-limit-reset"
 ADAPTED: Final = b"x-hypereal-adapted"

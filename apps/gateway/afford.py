@@ -27,7 +27,8 @@ LEAST_GAIN: Final = 10
 async def afford(call: Call, permitted: Permit, receive: Receive, stores: Stores) -> tuple[Granted, int | None]:
     """Hold the credits that the call may cost; return the grant, and what `max_tokens` is lowered to (None: it is not).
 
-    Raises: HoldRefused, LedgerUnavailable; CallerGone, where the caller left while it waited for other calls' holds.
+    Raises: HoldRefused, LedgerUnavailable, AlreadyServed; CallerGone, where the caller left while it waited for other
+    calls' holds.
     """
     worth, may_count = permitted.worth, _is_worth_counting(permitted, stores)
     try:
@@ -61,6 +62,7 @@ def _ask(call: Call, permitted: Permit, worth: Worth, stores: Stores, *, may_wai
         least_micro=worth.wanted_micro if permitted.is_strict else worth.least_micro,
         guards=guards_of(permitted),
         may_wait=may_wait,
+        idempotency=call.idempotency,
     )
 
 

@@ -12,6 +12,7 @@ from apps.core import clock
 from apps.core.errors import GatewayError
 from apps.core.ids import new_id, show_request_id
 from apps.dialects.protocol import Dialect
+from apps.ledger.idempotency import Idempotency
 
 Scope = Mapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -41,6 +42,8 @@ class Call:
     started: float
     """Monotonic: when the request's last byte was in."""
     body_is_read: bool = False
+    idempotency: Idempotency | None = None
+    """What it calls itself and its repeats; None for nearly all."""
     is_answered: bool = False
     """The head of a reply went out: from then on it cannot become another."""
 

@@ -14,7 +14,9 @@ from apps.gateway.afford import afford
 from apps.gateway.call import Call, Receive, Send
 from apps.gateway.forward import Forwarded, forward, read_whole, transport_failure
 from apps.gateway.guard import BodyRefused, check_length, read_body
+from apps.gateway.idempotency import check_key, name_call, replay
 from apps.gateway.identify import identify, read_client
+from apps.gateway.keeping import keeps_reply, kept, mark_of
 from apps.gateway.metering import meter
 from apps.gateway.permit import Permit, ask_capacity, permit
 from apps.gateway.relay import relay
@@ -23,6 +25,7 @@ from apps.gateway.state import find_states, keep_states
 from apps.gateway.stores import Stores
 from apps.governor.store.protocol import Admission
 from apps.keys.rules import KeySnapshot
+from apps.ledger.idempotency import AlreadyServed
 from apps.upstreams.rules import UpstreamFailed
 from apps.upstreams.transport.protocol import TransportError
 from apps.usage.record import Record
@@ -51,6 +54,7 @@ async def _serve(call: Call, dialect: Dialect, receive: Receive, send: Send, sto
     record: Record | None = None
     try:
         check_length(call)
+        check_key(call)
         body = await read_body(receive)
         call.body_is_read = True
         call.started = clock.monotonic()
@@ -58,6 +62,7 @@ async def _serve(call: Call, dialect: Dialect, receive: Receive, send: Send, sto
         client = read_client(call)
         record = log.open_record(call, key=key, request=request, dialect=dialect, client=client)
         found = await find_states(request, key.account_id, stores)
+        call.idempotency = await name_call(call, dialect, body, pepper=stores.key_pepper)
         permitted = permit(
             call,
             request,
@@ -82,6 +87,9 @@ async def _serve(call: Call, dialect: Dialect, receive: Receive, send: Send, sto
         except GatewayError as error:
             _log_refusal(call, key, record, error, dialect=dialect, stores=stores)
             raise
+        except AlreadyServed as repeat:
+            await replay(call, permitted, repeat.past, admission, send=send, stores=stores)
+            return
         tokens = await answer(running, receive, send, stores)
     finally:
         stores.governor.finish(admission, tokens=tokens)
@@ -107,7 +115,7 @@ class _Hangup:
 async def pay(
     call: Call, permitted: Permit, admission: Admission, record: Record, receive: Receive, stores: Stores
 ) -> Running:
-    """Hold the credits that the call may cost. Raises: HoldRefused, LedgerUnavailable, CallerGone."""
+    """Hold the credits that the call may cost. Raises: HoldRefused, LedgerUnavailable, CallerGone, AlreadyServed."""
     grant, lowered = await afford(call, permitted, receive, stores)
     record.held_micro = grant.amount_micro
     record.price_version_id = permitted.price.version_id
@@ -159,16 +167,27 @@ async def reply_whole(running: Running, forwarded: Forwarded, send: Send, stores
     if facts.failure is not None:
         raise UpstreamFailed("upstream_error", facts.failure)
     usage, is_estimated = await meter(permitted, facts, is_final=True, record=running.record, counter=stores.counter)
-    receipt = await settle(running, usage, status="succeeded", is_estimated=is_estimated, stores=stores)
+    model_id = permitted.model.model_id
+    shown_model_id = None if route.exposes_model else model_id
+    mark = mark_of(running.call.request_id)
+    keeps = keeps_reply(running.call, permitted)
+    rendered = passage.render_reply(body, model_id=shown_model_id, hypereal=mark) if keeps else b""
+    receipt = await settle(
+        running,
+        usage,
+        status="succeeded",
+        is_estimated=is_estimated,
+        stores=stores,
+        reply=kept(rendered) if keeps else None,
+    )
     if facts.states and permitted.request.wants_storing:
         account_id = permitted.key.account_id
         await keep_states(account_id, facts.states, route=route, tokens=usage.total, stores=stores)
-    model_id = permitted.model.model_id
-    rendered = passage.render_reply(
-        body,
-        model_id=None if route.exposes_model else model_id,
-        hypereal=respond.hypereal_block(model_id, receipt, is_estimated=is_estimated),
-    )
+    block = respond.hypereal_block(model_id, receipt, is_estimated=is_estimated)
+    if keeps:
+        rendered = rendered.replace(mark, block)
+    else:
+        rendered = passage.render_reply(body, model_id=shown_model_id, hypereal=block)
     running.call.is_answered = True
     await respond.send_reply(
         send, status=200, head=[respond.JSON, *reply_headers(running, forwarded, stores)], body=rendered

@@ -17,6 +17,7 @@ from apps.dialects.protocol import StreamRelay, StreamState
 from apps.gateway import log, respond
 from apps.gateway.call import Message, Receive, Send
 from apps.gateway.forward import Forwarded, transport_failure
+from apps.gateway.keeping import KeptStream, keeps_reply, mark_of
 from apps.gateway.metering import meter
 from apps.gateway.running import STOPPED, Running, release, reply_headers, settle
 from apps.gateway.state import keep_states
@@ -41,6 +42,9 @@ async def relay(running: Running, forwarded: Forwarded, receive: Receive, send: 
     """
     permit, route = running.permit, forwarded.route
     machine = forwarded.passage.relay(model_id=None if route.exposes_model else permit.model.model_id)
+    kept = KeptStream(machine, mark_of(running.call.request_id)) if keeps_reply(running.call, permit) else None
+    if kept is not None:
+        machine = kept
     sender = _Sender(running, forwarded, send, stores)
     log.note_reply(running.record, forwarded)
     gone = asyncio.ensure_future(receive())
@@ -58,7 +62,16 @@ async def relay(running: Running, forwarded: Forwarded, receive: Receive, send: 
             usage, is_estimated = await _usage(running, machine.state, stores)
             machine.state.usage = usage
             status = "abandoned" if is_abandoned else "succeeded"
-            receipt = await settle(running, usage, status=status, is_estimated=is_estimated, stores=stores)
+            # What was abandoned half-way is no reply.
+            is_reply = machine.state.is_complete or not is_abandoned
+            receipt = await settle(
+                running,
+                usage,
+                status=status,
+                is_estimated=is_estimated,
+                stores=stores,
+                reply=kept.close() if kept is not None and is_reply else None,
+            )
             if made := machine.state.states:
                 account_id = permit.key.account_id
                 await keep_states(account_id, made, route=route, tokens=usage.total, stores=stores)

@@ -12,6 +12,7 @@ from apps.gateway.call import Call, Message, Send
 from apps.gateway.guard import CallerLeft
 from apps.gateway.patience import Patience
 from apps.governor.store.protocol import Admission, Governor
+from apps.ledger.idempotency import PastCall
 from apps.ledger.operations import Pending, Settled
 
 Header = tuple[bytes, bytes]
@@ -45,31 +46,39 @@ def governor_headers(admission: Admission, governor: Governor, *, route_key: str
 
 def request_headers(call: Call) -> list[Header]:
     """The request id, under both names that clients look for."""
-    name = call.request_name.encode()
+    return id_headers(call.request_name)
+
+
+def id_headers(request_name: str) -> list[Header]:
+    name = request_name.encode()
     return [(headers.X_REQUEST_ID, name), (headers.REQUEST_ID, name)]
 
 
-def hypereal_block(model_id: str, receipt: Settled | Pending, *, is_estimated: bool) -> bytes:
+def hypereal_block(model_id: str, receipt: Settled | Pending | PastCall, *, is_estimated: bool) -> bytes:
     """The `hypereal` object: what the call cost, and the balance before and after that entry.
 
-    Of a settlement that is pending nobody knows yet what the balance will be before it: both are null.
+    Of a settlement that is pending nobody knows yet what the balance will be before it: both are null. A repeat is
+    told of the first call's entry, and that it is one.
     """
     marks = b',"estimated":true' if is_estimated else b""
-    before = after = b"null"
-    if isinstance(receipt, Pending):
+    end = b""
+    balances: tuple[int, int] | None = None
+    if isinstance(receipt, Settled):
+        balances = receipt.balance_before_micro, receipt.balance_after_micro
+    elif isinstance(receipt, Pending):
         marks += b',"settlement":"pending"'
     else:
-        before, after = (
-            json_amount(micro).encode() for micro in (receipt.balance_before_micro, receipt.balance_after_micro)
-        )
-        if receipt.absorbed_micro:
-            marks += b',"absorbed":%s' % json_amount(receipt.absorbed_micro).encode()
-    return b'{"billing":{"model":"%s","credits_charged":%s,"balance_before":%s,"balance_after":%s%s}}' % (
+        balances, end = receipt.balances_micro, b',"replayed":true'
+    if not isinstance(receipt, Pending) and receipt.absorbed_micro:
+        marks += b',"absorbed":%s' % json_amount(receipt.absorbed_micro).encode()
+    before, after = (b"null", b"null") if balances is None else (json_amount(micro).encode() for micro in balances)
+    return b'{"billing":{"model":"%s","credits_charged":%s,"balance_before":%s,"balance_after":%s%s}%s}' % (
         model_id.encode(),
         json_amount(receipt.charge_micro).encode(),
         before,
         after,
         marks,
+        end,
     )
 
 

@@ -38,9 +38,18 @@ class Running:
 
 
 async def settle(
-    running: Running, usage: TokenUsage, *, status: str, is_estimated: bool, stores: Stores
+    running: Running,
+    usage: TokenUsage,
+    *,
+    status: str,
+    is_estimated: bool,
+    stores: Stores,
+    reply: bytes | None = None,
 ) -> Settled | Pending:
-    """Charge a call for what it used; durable when this returns. Raises: LedgerUnavailable, and then nothing is."""
+    """Charge a call for what it used; durable when this returns. `reply` is kept for repeats.
+
+    Raises: LedgerUnavailable, and then nothing is durable.
+    """
     record = running.record
     record.status = status
     record.http_status = 200
@@ -55,6 +64,7 @@ async def settle(
                 charge_micro=quote(running.permit.price, usage),
                 record=record,
                 windows=running.grant.windows,
+                reply=reply,
             )
         )
     except LedgerUnavailable:

@@ -218,3 +218,31 @@ class ProcessLease(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class IdempotencyKey(models.Model):
+    """The call that a caller's Idempotency-Key belongs to, for a day: it is claimed with the call's hold.
+
+    Keyed digests only. How the call ended is told by its hold and its usage record. Rows belong to their account: they
+    are written under its lock.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    account_id = models.UUIDField()
+    key_digest = models.CharField(max_length=64)
+    body_digest = models.CharField(max_length=64)
+    request_id = models.UUIDField()
+    claimed_at = models.DateTimeField()
+    reply = models.BinaryField(null=True, help_text="What was answered, where the account keeps replies.")
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=["account_id", "request_id"], name="idempotency_by_request"),
+            models.Index(fields=["claimed_at"], name="idempotency_by_age"),
+        ]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["account_id", "key_digest"], name="idempotency_key_once_per_account"),
+        ]
+
+    def __str__(self) -> str:
+        return f"req_{self.request_id.hex}"

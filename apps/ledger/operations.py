@@ -8,6 +8,7 @@ from datetime import datetime
 from operator import attrgetter
 
 from apps.core.errors import GatewayError, LimitFacts
+from apps.ledger.idempotency import AlreadyServed, Claim, Idempotency, KeptReply, KnownCall, KnownKey
 from apps.usage.record import COLUMNS, Record
 
 
@@ -45,7 +46,7 @@ NO_LIMIT = 2**62
 
 @dataclass(slots=True)
 class Hold:
-    """Set credits aside before a call. Outcome: Granted, or HoldRefused, or Waiting."""
+    """Set credits aside before a call. Outcome: Granted, HoldRefused, Waiting, or AlreadyServed."""
 
     request_id: uuid.UUID
     account_id: uuid.UUID
@@ -57,6 +58,7 @@ class Hold:
     guards: tuple[Guard, ...] = ()
     may_wait: bool = True
     """False: be refused at once where only other holds stand in the way."""
+    idempotency: Idempotency | None = None
 
 
 @dataclass(slots=True)
@@ -69,6 +71,8 @@ class Settle:
     """The quote: price x usage. What of it exceeds hold and budgets is absorbed."""
     record: Record
     windows: tuple[HeldWindow, ...] = ()
+    reply: bytes | None = None
+    """For repeats of the call, where its account keeps replies."""
 
 
 @dataclass(slots=True)
@@ -180,7 +184,7 @@ class Busy:
 
 BUSY = Busy()
 
-Outcome = Granted | Waiting | Settled | Released | Moved | HoldRefused | MoveRefused
+Outcome = Granted | Waiting | Settled | Released | Moved | HoldRefused | MoveRefused | AlreadyServed
 
 
 _columns = attrgetter(*COLUMNS)
@@ -313,6 +317,8 @@ class State:
     """Windows that were not on file: what they say was counted from the usage log and the holds."""
     recounted: dict[uuid.UUID, tuple[HeldWindow, ...]] = field(default_factory=dict)
     """Holds that count in those from now on, with all windows that they count in."""
+    known_calls: dict[KnownKey, KnownCall] = field(default_factory=dict)
+    """The calls that idempotency keys belong to: those that holds of this batch name."""
 
 
 @dataclass(slots=True)
@@ -329,3 +335,5 @@ class Writes:
     grants: dict[uuid.UUID, GrantState] = field(default_factory=dict)
     """Those that are new, and those of which some was used."""
     records: list[Record] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list)
+    kept_replies: list[KeptReply] = field(default_factory=list)

@@ -14,6 +14,7 @@ from apps.core.errors import LimitFacts
 from apps.core.money import MAX_MICRO
 from apps.ledger import grants
 from apps.ledger.books import ABSORBED, ABSORPTION, CHARGE, CUSTOMER, REVENUE, balance_of, enter, window_of
+from apps.ledger.idempotency import KeptReply
 from apps.ledger.moves import annul, move
 from apps.ledger.operations import (
     NO_LIMIT,
@@ -39,6 +40,7 @@ from apps.ledger.operations import (
     Writes,
 )
 from apps.ledger.refusals import refusal, refuse_stopped
+from apps.ledger.repeats import answer_repeat, claim_key
 
 LIFETIME: Final = "lifetime"
 DAILY: Final = "daily"
@@ -107,6 +109,9 @@ def hold(state: State, writes: Writes, asked: Hold) -> Outcome:
     stopped = refuse_stopped(state, asked)
     if stopped is not None:
         return stopped
+    answer = answer_repeat(state, asked)
+    if answer is not None:
+        return answer
     balance = state.balances.get(asked.account_id)
     if balance is None:
         balance = BalanceState(0, 0, 0)
@@ -141,6 +146,7 @@ def hold(state: State, writes: Writes, asked: Hold) -> Outcome:
         )
     )
     state.holds[asked.request_id] = HoldState(granted, True, windows)
+    claim_key(state, writes, asked)
     return Granted(granted, windows, state.now)
 
 
@@ -177,6 +183,8 @@ def settle(state: State, writes: Writes, asked: Settle) -> Settled:
     absorbed = quote - charge
     asked.record.charge_micro, asked.record.absorbed_micro = charge, absorbed
     writes.records.append(asked.record)
+    if asked.reply is not None:
+        writes.kept_replies.append(KeptReply(asked.account_id, asked.request_id, asked.reply))
     before = balance.balance_micro
     if charge:
         granted_micro = grants.spend(state, writes, asked.account_id, charge)

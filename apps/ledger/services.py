@@ -6,10 +6,11 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from django.db import transaction
+from django.db.models.functions import Now
 
 from apps.accounts.mistakes import Mistake
 from apps.accounts.models import Account
@@ -19,7 +20,8 @@ from apps.core.errors import rfc3339
 from apps.core.ids import new_id, show_request_id
 from apps.core.money import NOTHING, Credits
 from apps.ledger import books
-from apps.ledger.models import Balance, Entry, Grant
+from apps.ledger.idempotency import KEPT_S
+from apps.ledger.models import Balance, Entry, Grant, IdempotencyKey
 from apps.ledger.operations import Move, Moved, MoveRefused
 from apps.ledger.selectors import refundable
 from apps.ledger.store import orm
@@ -29,6 +31,7 @@ MAX_REASON_LENGTH: Final = 300
 MAX_OPEN_GRANTS: Final = 100
 """Each batch reads the account's open grants: so many and no more."""
 MAX_PRIORITY: Final = 100
+FORGET_BATCH: Final = 500
 
 
 class BadMovement(Mistake):
@@ -256,3 +259,16 @@ def _check_reason(reason: str, what: str, *, is_needed: bool) -> None:
     if (is_needed and not reason.strip()) or len(reason) > MAX_REASON_LENGTH:
         least = 1 if is_needed else 0
         raise BadMovement(f"{what} needs a reason of {least} to {MAX_REASON_LENGTH} characters")
+
+
+def forget_idempotency_keys() -> int:
+    """Remove the keys that are nobody's any more; return how many. Those that a call claims just now are left to it."""
+    forgotten = 0
+    while True:
+        with transaction.atomic():
+            old = IdempotencyKey.objects.filter(claimed_at__lt=Now() - timedelta(seconds=KEPT_S))
+            ids = list(old.select_for_update(skip_locked=True).values_list("id", flat=True)[:FORGET_BATCH])
+            IdempotencyKey.objects.filter(id__in=ids).delete()
+        forgotten += len(ids)
+        if len(ids) < FORGET_BATCH:
+            return forgotten

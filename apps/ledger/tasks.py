@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from apps.ledger import partitions, sweeper
+from apps.ledger import partitions, services, sweeper
 
 
 @shared_task(name="ledger.sweep", queue="money", ignore_result=True)
@@ -23,3 +23,9 @@ def sweep_grants(**_: object) -> None:
 def make_partitions(**_: object) -> None:
     """Make the coming months' partitions of entries and usage records."""
     partitions.make_partitions()
+
+
+@shared_task(name="ledger.forget_keys", queue="maintenance", ignore_result=True)
+def forget_keys(**_: object) -> None:
+    """Remove idempotency keys, and replies kept for them, that are older than a day."""
+    services.forget_idempotency_keys()

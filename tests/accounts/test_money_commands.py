@@ -228,6 +228,7 @@ def test_an_accounts_settings_are_shown_and_changed() -> None:
         "daily": "2.5",
         "cli_violation": "block",
         "retention_days": 90,
+        "keep_replies": False,
     }
     assert run_json("set_account", "alice", "--daily", "none", "--retention-days", "7") == {
         **changed,
@@ -235,6 +236,8 @@ def test_an_accounts_settings_are_shown_and_changed() -> None:
         "retention_days": 7,
     }
     assert run_json("set_account", "alice") == {**changed, "daily": None, "retention_days": 7}
+    assert run_json("set_account", "alice", "--keep-replies", "on")["keep_replies"] is True
+    assert run_json("set_account", "alice", "--keep-replies", "off")["keep_replies"] is False
 
 
 def test_explain_says_so_where_it_knows_nothing() -> None:

@@ -40,6 +40,7 @@ def test_a_new_account_gets_its_balance_and_its_people(browser: Client, alice: A
         "daily_budget": "1,000.5",
         "cli_violation": "block",
         "retention_days": "30",
+        "keep_replies": "on",
         "members-TOTAL_FORMS": "1",
         "members-INITIAL_FORMS": "0",
         "members-0-user": str(bob.pk),
@@ -49,6 +50,7 @@ def test_a_new_account_gets_its_balance_and_its_people(browser: Client, alice: A
     account = Account.objects.get(name="initech")
     assert reply.status_code == 302
     assert (account.rpm_limit, account.daily_budget_micro, account.cli_violation) == (50, 1_000_500_000, "block")
+    assert account.keep_replies
     assert balance_of(account.id).balance == Credits(0)
     assert [(member.user, member.role) for member in account.members.all()] == [(bob, "owner")]
     assert account.revision == revisions.current()[revisions.ACCOUNTS]

@@ -14,6 +14,7 @@ import os
 import uuid
 import zlib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -146,8 +147,8 @@ class JournalFile:
 
 
 def render(settlement: Settle) -> bytes:
-    """The line of one settlement."""
-    payload = _encode(settlement)
+    """The line of one settlement, without what the call was answered."""
+    payload = _encode(settlement if settlement.reply is None else replace(settlement, reply=None))
     return b"%s %08x %s\n" % (VERSION, zlib.crc32(payload), payload)
 
 

@@ -36,6 +36,7 @@ from apps.ledger.operations import (
     Writes,
 )
 from apps.ledger.rules import decide, window_start
+from apps.ledger.store.known_calls import wanted_keys
 from apps.ledger.store.wanted import (
     MissingWindow,
     WantedWindow,
@@ -78,6 +79,7 @@ def held_windows(stored: object) -> tuple[HeldWindow, ...]:
 
 
 def _read(operations: Sequence[Operation]) -> State:
+    assert not wanted_keys(operations), "only callers name idempotency keys"
     accounts = {operation.account_id for operation in operations}
     rows = Balance.objects.select_for_update(no_key=True).filter(account_id__in=accounts).order_by("account_id")
     balances = {

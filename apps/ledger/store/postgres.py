@@ -11,6 +11,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import AsyncConnection
 
+from apps.ledger.idempotency import KEPT_S
 from apps.ledger.operations import (
     BUSY,
     BadOperation,
@@ -23,6 +24,7 @@ from apps.ledger.operations import (
     Writes,
 )
 from apps.ledger.rules import decide
+from apps.ledger.store.known_calls import claim_rows, collect_known_calls, wanted_keys
 from apps.ledger.store.protocol import LEASE_LIFE_S, StoreUnavailable, read_sql
 from apps.ledger.store.rows import (
     Collector,
@@ -65,6 +67,9 @@ WRITE_BATCH: Final = "write_batch"
 WRITE_GRANTS: Final = "write_grants"
 RENEW_LEASE: Final = "renew_lease"
 END_LEASE: Final = "end_lease"
+READ_KNOWN_CALLS: Final = "read_known_calls"
+CLAIM_KEYS: Final = "claim_keys"
+KEEP_REPLIES: Final = "keep_replies"
 INSERT_RECORDS: Final = "insert_records"
 BEGIN: Final = "begin"
 NO_LIMIT: Final = "no_limit"
@@ -85,6 +90,9 @@ FILES: Final = (
     WRITE_GRANTS,
     RENEW_LEASE,
     END_LEASE,
+    READ_KNOWN_CALLS,
+    CLAIM_KEYS,
+    KEEP_REPLIES,
 )
 STATEMENTS: Final = {
     **{name: read_sql(f"{name}.postgres.sql") for name in FILES},
@@ -298,6 +306,10 @@ def _ask(statements: Statements, operations: Sequence[Operation], *, lock: str, 
     if keys:
         statements.ask(READ_KEYS, array(keys))
         collectors.append(collect_keys)
+    known = wanted_keys(operations)
+    if known:
+        statements.ask(READ_KNOWN_CALLS, encode(list(known)).decode(), str(KEPT_S))
+        collectors.append(collect_known_calls)
     windows = wanted_windows(operations)
     if windows:
         statements.ask(READ_WINDOWS, encode(list(windows)).decode())
@@ -339,5 +351,9 @@ def _ask_write(statements: Statements, state: State, writes: Writes) -> None:
         )
     if writes.grants:
         statements.ask(WRITE_GRANTS, encode(list(writes.grants.values())).decode())
+    if writes.claims:
+        statements.ask(CLAIM_KEYS, encode(claim_rows(writes)).decode())
+    if writes.kept_replies:
+        statements.ask(KEEP_REPLIES, encode(writes.kept_replies).decode())
     if writes.records:
         statements.ask(INSERT_RECORDS, encode(writes.records).decode())

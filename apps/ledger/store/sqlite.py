@@ -27,6 +27,7 @@ from apps.ledger.operations import (
     Writes,
 )
 from apps.ledger.rules import decide, window_start
+from apps.ledger.store.known_calls import read_known_calls, write_known_calls
 from apps.ledger.store.protocol import LEASE_LIFE_S, StoreUnavailable
 from apps.ledger.store.sqlite_rows import (
     ENTRY_COLUMNS,
@@ -228,6 +229,7 @@ def _read(connection: sqlite3.Connection, operations: Sequence[Operation]) -> St
     keys = {operation.key_id for operation in operations if isinstance(operation, Hold)}
     for key_id, *facts in _select(connection, READ_KEYS, keys):
         state.keys[uuid.UUID(key_id)] = key_state(*facts)
+    read_known_calls(connection, operations, state)
     _read_windows(connection, wanted_windows(operations), state)
     for missing in missing_windows(state, operations):
         _open_window(connection, missing, state)
@@ -329,4 +331,5 @@ def _write(connection: sqlite3.Connection, state: State, writes: Writes) -> None
     )
     connection.executemany(ADD_ENTRY, [row_of(entry, ENTRY_COLUMNS) for entry in writes.entries])
     connection.executemany(WRITE_GRANT, [row_of(grant, GRANT_COLUMNS) for grant in writes.grants.values()])
+    write_known_calls(connection, state, writes)
     connection.executemany(INSERT_RECORDS_SQLITE, [row_of(record, COLUMNS) for record in writes.records])

@@ -22,6 +22,9 @@ class Command(OperatorCommand):
         parser.add_argument("--daily", metavar="C", help="Credits per day (UTC), or none.")
         parser.add_argument("--cli-violation", choices=Account.CliViolation.values)
         parser.add_argument("--retention-days", type=int, metavar="N")
+        parser.add_argument(
+            "--keep-replies", choices=("on", "off"), help="Give repeats (Idempotency-Key) the reply too, for a day."
+        )
         parser.add_argument("--status", choices=Account.Status.values, help="A frozen account's calls are refused.")
 
     def run(self, options: dict[str, Any]) -> Output:
@@ -35,6 +38,8 @@ class Command(OperatorCommand):
             changes["cli_violation"] = options["cli_violation"]
         if options["retention_days"] is not None:
             changes["retention_days"] = options["retention_days"]
+        if options["keep_replies"] is not None:
+            changes["keep_replies"] = options["keep_replies"] == "on"
         if options["status"] is not None:
             changes["status"] = options["status"]
         settings = account_settings(services.set_account(account_id=account.id, actor=COMMAND_LINE, **changes))
