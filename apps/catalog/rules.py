@@ -205,8 +205,13 @@ def worth_of_images(price: Price, *, input_tokens: int, output_tokens_per_image:
 
 
 def possible(usage: TokenUsage, *, most_input: int, most_output: int, most_tool_requests: int) -> TokenUsage:
-    """The usage, cut to what a call can use at all; the very same object where it is within that."""
-    if usage.output <= most_output and usage.prompt <= most_input and usage.server_tool_requests <= most_tool_requests:
+    """The usage, cut to what a call can use at all; the very same object where it is within that. The catalog's figures
+    are round ("256k", "1M"), so an eighth more is believed."""
+    if (
+        usage.output * 8 <= most_output * 9
+        and usage.prompt * 8 <= most_input * 9
+        and usage.server_tool_requests <= most_tool_requests
+    ):
         return usage
     fresh = min(usage.input, most_input)
     cache_read = min(usage.cache_read, most_input - fresh)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from apps.core import tokenizer
 from apps.dialects.common.prompt import prompt_texts, written_text
 from apps.dialects.registry import BY_ENDPOINT
-from tests.dialects.bodies import body, parse
+from tests.dialects.bodies import body, parse, relaxed
 
 PNG = "data:image/png;base64," + "iVBORw0KGgo" * 50
 PDF = "JVBERi0xLjQK" * 50
@@ -71,6 +75,22 @@ def test_what_only_looks_like_a_payload_is_text(endpoint: str, fields: dict[str,
     request = parse(endpoint, **fields)
     assert PNG in written_text(request.fields)
     assert PNG in prompt_texts(request.fields)[0]
+
+
+SPOKEN = st.text(max_size=200) | st.text('ab \n\t\\"{}[]:,é中😀', max_size=200)
+
+
+@relaxed
+@given(texts=st.lists(SPOKEN, min_size=1, max_size=6), is_ascii=st.booleans(), indent=st.none() | st.integers(0, 4))
+def test_no_prompt_has_more_tokens_than_the_bound_that_is_counted(
+    texts: list[str], is_ascii: bool, indent: int | None
+) -> None:
+    """However its JSON is written, what a model reads of a request is never more than what we count of it."""
+    said = {"model": "gpt-5-5", "messages": [{"role": "user", "content": text} for text in texts]}
+    request = BY_ENDPOINT["chat"].parse(json.dumps(said, ensure_ascii=is_ascii, indent=indent).encode())
+    bound = tokenizer.count([written_text(request.fields)])
+    assert tokenizer.count(prompt_texts(request.fields)) <= bound
+    assert tokenizer.count(texts) + 3 * len(texts) <= bound
 
 
 def test_letters_need_no_escapes() -> None:

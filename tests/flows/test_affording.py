@@ -20,6 +20,8 @@ from tests.flows.upstream import served, streamed
 
 EACH = pytest.mark.parametrize("endpoint", TEXT_ENDPOINTS, ids=lambda endpoint: endpoint.name)
 STRICT = {"x_hypereal_strict_max_tokens": "true"}
+ALWAYS_SAID: dict[str, dict[str, Any]] = {"chat": {}, "responses": {"store": False}}
+"""What we add to every body of a dialect."""
 PROSE = "The twelve dogs of the old house ran down to the river, where nobody had seen them before noon. " * 400
 """38 KB: 19,200 tokens by its bytes, fewer than half as many by any tokenizer."""
 
@@ -76,6 +78,39 @@ def test_a_maximum_that_would_all_be_thinking_is_not_advised(operator: Operator,
     lowered = rich.call(MESSAGES.path, body)
     assert (lowered.status, script.calls[-1].json["thinking"]) == (200, thinking)
     assert int(lowered.headers["x-hypereal-max-tokens"]) == script.calls[-1].json["max_tokens"] >= 2_048 + 4_096
+
+
+@EACH
+@pytest.mark.parametrize("is_stream", [False, True], ids=["plain", "streamed"])
+def test_a_poor_account_gets_a_shorter_answer_in_every_dialect(
+    operator: Operator, add_upstream: AddUpstream, endpoint: Endpoint, is_stream: bool
+) -> None:
+    script = add_upstream(endpoint, served(endpoint, Tokens(input=100, output=10)))
+    body = endpoint.body(stream=is_stream, **endpoint.at_most(60_000))
+    alice = short_of(operator, endpoint, body, output=20_000)
+    reply = alice.call(endpoint.path, body)
+    told = int(reply.headers["x-hypereal-max-tokens"])
+    assert (reply.status, script.calls[0].json[str(endpoint.maximum)]) == (200, told)
+    # A quarter of what there is, or the least that is worth it; and not a token more than the grant pays for.
+    assert 4_096 <= told < 20_000
+    grant = operator.run("explain", reply.headers["x-request-id"])["credits_held"]
+    assert bound_of(endpoint, body, output=told) <= grant < bound_of(endpoint, body, output=told + 1)
+
+
+@pytest.mark.parametrize("endpoint", [CHAT, RESPONSES], ids=lambda endpoint: endpoint.name)
+def test_a_maximum_is_inserted_where_the_caller_named_none(
+    operator: Operator, add_upstream: AddUpstream, endpoint: Endpoint
+) -> None:
+    script = add_upstream(endpoint, served(endpoint, Tokens(input=100, output=10)))
+    body = endpoint.body()
+    alice = short_of(operator, endpoint, body, output=20_000)
+    reply = alice.call(endpoint.path, body)
+    told = int(reply.headers["x-hypereal-max-tokens"])
+    untouched = {**body, "model": "theirs", **ALWAYS_SAID[endpoint.name]}
+    assert script.calls[0].json == {**untouched, str(endpoint.maximum): told}
+    rich = operator.person("bob", credits=10_000)
+    rich.call(endpoint.path, body)
+    assert script.calls[1].json == untouched
 
 
 def test_no_answer_is_longer_than_what_was_held_for_it(alice: Person, add_upstream: AddUpstream) -> None:

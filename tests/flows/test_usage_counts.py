@@ -128,6 +128,17 @@ def test_more_than_can_be_is_cut_to_what_can(
     assert f"cannot use: TokenUsage(input={min(huge, 2**53 - 1)}" in alice.server.log
 
 
+def test_a_model_may_read_a_little_more_than_its_round_figure(alice: Person, add_upstream: AddUpstream) -> None:
+    """200k, 256k and 1M are what people say; the eighth beyond is billed as counted."""
+    most = MODELS[MESSAGES.model]["context_tokens"] * 9 // 8
+    for extra, estimated in ((0, False), (1, True)):
+        add_upstream(MESSAGES, plain(MESSAGES.reply(Tokens(input=most + extra, output=10))), priority=1 - extra)
+        reply = alice.call(MESSAGES.path, MESSAGES.body())
+        billed = most if not estimated else MODELS[MESSAGES.model]["context_tokens"]
+        assert reply.billing["credits_charged"] == bill(MESSAGES.model, input=billed, output=10)
+        assert reply.billing.get("estimated", False) is estimated
+
+
 def test_a_count_that_comes_twice_counts_once(alice: Person, add_upstream: AddUpstream) -> None:
     events = CHAT.events(Tokens(input=100, output=10))
     add_upstream(CHAT, streamed([*events[:-1], events[-2], events[-2], events[-1]]))
