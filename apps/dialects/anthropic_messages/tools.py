@@ -128,7 +128,7 @@ def write_tools(conversation: Conversation) -> list[dict[str, Any]]:
 
 def _write_tool(tool: Tool) -> dict[str, Any]:
     shown: dict[str, Any] = {"name": tool.name}
-    if tool.description:
+    if tool.description is not None:
         shown["description"] = tool.description
     shown["input_schema"] = _object_schema(tool.schema)
     if tool.is_strict:
