@@ -102,6 +102,7 @@ class MessagesReader:
         self._signatures: dict[int, str] = {}
         self._inputs: dict[int, str] = {}
         """Arguments that came whole in a block's start, as some compatible servers send them."""
+        self._has_begun = False
         self._has_ended = False
 
     def feed(self, event: Event) -> Sequence[HubEvent]:
@@ -121,7 +122,7 @@ class MessagesReader:
             case "message_delta":
                 return self._close(read)
             case "message_stop":
-                return (Done(),)
+                return [*self._over(None), Done()]
         if read.type == "error" or read.error:
             return (Failed(failure_message(read.error), is_overload(read.error)),)
         return _NOTHING
@@ -130,6 +131,9 @@ class MessagesReader:
         return _NOTHING
 
     def _start(self, message: _Message) -> Sequence[HubEvent]:
+        if self._has_begun:
+            return _NOTHING
+        self._has_begun = True
         self._meter.add_prompt(message.usage)
         usage = self._meter.read()
         if usage is None:
@@ -137,18 +141,19 @@ class MessagesReader:
         return Begin(message.id, usage=usage), UsageRead(usage, self._meter.counts_output)
 
     def _begin(self, index: int, block: _Block) -> Sequence[HubEvent]:
+        begun: list[HubEvent] = [*self._start(_Message()), *self._end(index)]
         kind = _KINDS.get(block.type)
-        if kind is None:
-            return _NOTHING
+        if kind is None or self._has_ended:
+            return begun
         number = self._numbers[index] = self._begun
         self._begun += 1
-        begun: list[HubEvent] = [BlockBegin(number, kind, id=block.id, name=block.name)]
-        if block.data:
+        begun.append(BlockBegin(number, kind, id=block.id, name=block.name))
+        if block.type == "redacted_thinking":
             begun.append(Sealed(number, Seal(ANTHROPIC, ENCRYPTED, block.data)))
+        elif kind == "thinking":
+            self._signatures[index] = block.signature
         if block.text or block.thinking:
             begun.append(Delta(number, block.text or block.thinking))
-        if block.signature:
-            self._signatures[index] = block.signature
         if not is_null(block.input) and (given := bytes(block.input)) not in _EMPTY_INPUT:
             self._inputs[index] = given.decode()
         return begun
@@ -164,8 +169,8 @@ class MessagesReader:
             return (Delta(number, delta.partial_json),)
         if delta.thinking:
             return (Delta(number, delta.thinking),)
-        if delta.signature:
-            self._signatures[index] = self._signatures.get(index, "") + delta.signature
+        if delta.signature and index in self._signatures:
+            self._signatures[index] += delta.signature
         elif delta.citation is not None:
             return (Cited(number, delta.citation),)
         return _NOTHING
@@ -186,12 +191,22 @@ class MessagesReader:
 
     def _close(self, read: _Event) -> Sequence[HubEvent]:
         closing: list[HubEvent] = []
-        delta = read.delta
-        if delta is not None and delta.stop_reason and not self._has_ended:
-            self._has_ended = True
-            closing.append(Ended(read_ending(delta.stop_reason, delta.stop_sequence, delta.stop_details)))
+        if read.delta is not None and read.delta.stop_reason:
+            closing += self._over(read.delta)
         self._meter.add(read.usage)
         usage = self._meter.read()
         if usage is not None:
             closing.append(UsageRead(usage, self._meter.counts_output))
         return closing
+
+    def _over(self, delta: _Delta | None) -> Sequence[HubEvent]:
+        """The answer is over, once: for a reason that the upstream names, or (None) because it says no more."""
+        if self._has_ended:
+            return _NOTHING
+        over: list[HubEvent] = [*self._start(_Message())]
+        for index in list(self._numbers):
+            over += self._end(index)
+        self._has_ended = True
+        said = delta if delta is not None else _Delta()
+        over.append(Ended(read_ending(said.stop_reason, said.stop_sequence, said.stop_details)))
+        return over
