@@ -117,7 +117,7 @@ def translated(caller: str, upstream: str) -> Callable[[], object]:
     request = DIALECTS[caller].parse(body)
     asked = CALLERS[caller].read_conversation(request)
     relay = TranslatingRelay(
-        UPSTREAMS[upstream].stream_reader(asked), CALLERS[caller].stream_writer(request, asked, model_id="m")
+        UPSTREAMS[upstream].stream_reader(asked), CALLERS[caller].stream_writer(request, asked, model_id="m"), asked
     )
     relay.feed(STREAMS[upstream].opening)
     chunk = STREAMS[upstream].chunk

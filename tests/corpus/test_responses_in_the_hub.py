@@ -12,7 +12,7 @@ from openai.types.responses import Response, ResponseStreamEvent
 
 from apps.core.errors import GatewayError
 from apps.dialects.hub.answer import Answer, AnswerPart
-from apps.dialects.hub.conversation import Conversation, Thinking
+from apps.dialects.hub.conversation import Conversation, Thinking, Tool
 from apps.dialects.hub.exchange import TranslatingRelay
 from apps.dialects.protocol import OPENAI_RESPONSES, Request
 from apps.dialects.registry import CALLERS, DIALECTS, UPSTREAMS
@@ -32,6 +32,16 @@ PLAIN = [one for one in OURS if one.status == 200 and not one.is_stream]
 STREAMS = [one for one in OURS if one.status == 200 and one.is_stream]
 SHORTENED = ("openai-responses-079",)
 """Edited by hand: its pieces do not make up its whole."""
+HEARS_ALL = Conversation(
+    [],
+    tools=[
+        Tool(event.json["item"]["name"], is_custom=True)
+        for recording in STREAMS
+        for event in events_of(recording.raw)
+        if event.json != "[DONE]" and event.json.get("item", {}).get("type") == "custom_tool_call"
+    ],
+)
+"""A caller who offered the free-text tools that recorded streams call."""
 HEARD = ("message", "function_call", "custom_tool_call", "image_generation_call")
 """Items that every other dialect has a word for. Reasoning that says nothing is nothing."""
 
@@ -107,7 +117,8 @@ def test_a_stream_says_the_same(recording: Recording) -> None:
     for pieces in ([raw], cut(raw, seed=recording.id), cut(with_crlf(raw), seed=recording.id)):
         relay = TranslatingRelay(
             UPSTREAM.stream_reader(Conversation([])),
-            CALLER.stream_writer(REQUEST, Conversation([]), model_id="m"),
+            CALLER.stream_writer(REQUEST, HEARS_ALL, model_id="m"),
+            HEARS_ALL,
         )
         sent = b"".join(relay.feed(piece) for piece in pieces) + relay.end()
         assert relay.state.failure is None

@@ -25,8 +25,9 @@ SAME_ON_BOTH_SIDES = [recording for recording in RECORDINGS if recording.dialect
 
 
 def relay(dialect: Dialect, recording: Recording) -> StreamRelay:
-    n = (recording.request or {}).get("n") or 1
-    body = {"model": "m", "stream": True, "n": n, **BODIES[dialect.name]}
+    body = {"model": "m", "stream": True, **BODIES[dialect.name]}
+    if n := (recording.request or {}).get("n"):
+        body["n"] = n
     return dialect.relay(dialect.parse(json.dumps(body).encode()), model_id=None)
 
 

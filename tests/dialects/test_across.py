@@ -265,7 +265,7 @@ def gemini_chunk(answer: Answer, parts: list[dict[str, Any]], *, is_last: bool) 
 def relay(caller: str, upstream: str) -> TranslatingRelay:
     asked = Conversation([])
     writer = CALLERS[caller].stream_writer(REQUESTS[caller], asked, model_id="ours")
-    return TranslatingRelay(UPSTREAMS[upstream].stream_reader(asked), writer)
+    return TranslatingRelay(UPSTREAMS[upstream].stream_reader(asked), writer, asked)
 
 
 def shown(caller: str, upstream: str, reply: bytes) -> bytes:

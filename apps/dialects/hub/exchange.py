@@ -13,10 +13,11 @@ from apps.dialects.common import scrub
 from apps.dialects.common.relay import EventRelay
 from apps.dialects.common.sse import Event
 from apps.dialects.hub.answer import Answer
-from apps.dialects.hub.conversation import Image, Part, Refusal, Text, Thinking, ToolCall
-from apps.dialects.hub.events import Delta, Done, Drawn, Ended, Failed, HubEvent, Sealed, UsageRead
+from apps.dialects.hub.conversation import Conversation, Image, Part, Refusal, Text, Thinking, ToolCall
+from apps.dialects.hub.events import BlockBegin, Delta, Done, Drawn, Ended, Failed, HubEvent, Sealed, UsageRead
 from apps.dialects.hub.protocol import CallerSide, StreamReader, StreamWriter, UpstreamSide
 from apps.dialects.hub.sent import Restorer, restore_answer
+from apps.dialects.hub.unoffered import Wrapper, as_functions
 from apps.dialects.protocol import Reply, Request, StreamRelay
 from apps.dialects.said import Said
 
@@ -90,10 +91,10 @@ class Exchange:
         writer = self._caller.stream_writer(self._request, self.conversation, model_id=shown)
         conversation = self.conversation
         is_changed = bool(conversation.sent or conversation.answer_tool)
-        return TranslatingRelay(reader, writer, Restorer(conversation) if is_changed else None)
+        return TranslatingRelay(reader, writer, conversation, Restorer(conversation) if is_changed else None)
 
     def _read(self, body: bytes) -> Answer:
-        return restore_answer(self._upstream.read_answer(body), self.conversation)
+        return as_functions(restore_answer(self._upstream.read_answer(body), self.conversation), self.conversation)
 
     def read_error(self, status: int, body: bytes) -> str:
         return scrub.read_error(status, body)
@@ -102,8 +103,15 @@ class Exchange:
 class TranslatingRelay(EventRelay):
     """A stream on its way from a reader to a writer, metered in between."""
 
-    def __init__(self, reader: StreamReader, writer: StreamWriter, restorer: Restorer | None = None) -> None:
+    def __init__(
+        self,
+        reader: StreamReader,
+        writer: StreamWriter,
+        conversation: Conversation | None = None,
+        restorer: Restorer | None = None,
+    ) -> None:
         super().__init__()
+        self._wrapper = Wrapper(conversation or Conversation([]))
         self._restorer = restorer
         self._reader = reader
         self._writer = writer
@@ -133,10 +141,13 @@ class TranslatingRelay(EventRelay):
         if self._restorer is not None:
             events = self._restorer.restore(events)
         state, write = self.state, self._writer.write
-        if len(events) == 1 and type(only := events[0]) is Delta:
+        wrapper = self._wrapper
+        if len(events) == 1 and type(only := events[0]) is Delta and not wrapper.open:
             # Nearly all of a stream.
             state.said.hear((only.choice, only.block), only.text)
             return write(only)
+        if wrapper.open or any(map(_is_free_text, events)):
+            events = wrapper.wrap(events)
         sent = b""
         for event in events:
             kind = type(event)
@@ -161,6 +172,10 @@ class TranslatingRelay(EventRelay):
                 state.said.seal(len(event.seal.payload))  # type: ignore[union-attr]
             sent += write(event)
         return sent
+
+
+def _is_free_text(event: HubEvent) -> bool:
+    return type(event) is BlockBegin and event.is_custom
 
 
 def _said(parts: Sequence[Text | Thinking | Refusal | ToolCall | Image]) -> Said:
