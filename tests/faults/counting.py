@@ -12,6 +12,8 @@ from tests.flows.endpoints import ENDPOINTS
 TOKENIZERS: Final = {
     endpoint.name: MODELS[endpoint.model]["bounds"].get("tokenizer", tokenizer.DEFAULT) for endpoint in ENDPOINTS
 }
+BYTES_PER_TOKEN: Final = 4
+"""At least, in a text that repeats one letter."""
 PER_MESSAGE: Final = 3
 """What providers put around a message."""
 

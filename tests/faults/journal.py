@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.faults.wish import said_in
+from tests.faults.wish import parse_wish, said_in
 from tests.flows.rig import ROOT
 
 STOP_S: Final = 20.0
@@ -29,8 +29,7 @@ class Served:
     """What it reported, or would have."""
     output: int
     max_tokens: int | None
-    words: int
-    parts: int
+    prompt: str
     said_parts: int
     """Of its text: those that it sent."""
     is_reported: bool
@@ -41,7 +40,7 @@ class Served:
     @property
     def said(self) -> int:
         """Output tokens in what it sent."""
-        return said_in(self.words, self.parts, self.said_parts, self.endpoint)
+        return said_in(parse_wish(self.prompt), self.said_parts, self.endpoint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,7 @@ class OracleProcess:
         found: dict[str, list[Served]] = {}
         with closing(sqlite3.connect(f"file:{self.journal}?mode=ro", uri=True)) as connection:
             rows = connection.execute(
-                "SELECT tag, endpoint, is_stream, input, output, max_tokens, words, parts, said, is_reported, is_sent"
+                "SELECT tag, endpoint, is_stream, input, output, max_tokens, prompt, said, is_reported, is_sent"
                 " FROM call ORDER BY id"
             )
             for tag, *facts in rows:

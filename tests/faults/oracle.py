@@ -21,7 +21,7 @@ from tests.flows.upstream import Answer, Cut, Received, ScriptedUpstream, Step, 
 SCHEMA: Final = """
 CREATE TABLE call (
     id INTEGER PRIMARY KEY, tag TEXT NOT NULL, endpoint TEXT NOT NULL, is_stream INTEGER NOT NULL, at REAL NOT NULL,
-    input INTEGER NOT NULL, output INTEGER NOT NULL, max_tokens INTEGER, words INTEGER NOT NULL, parts INTEGER NOT NULL,
+    input INTEGER NOT NULL, output INTEGER NOT NULL, max_tokens INTEGER, prompt TEXT NOT NULL,
     said INTEGER NOT NULL DEFAULT 0, is_reported INTEGER NOT NULL DEFAULT 0, is_sent INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX call_by_tag ON call (tag);
@@ -60,9 +60,9 @@ class Journal:
         maximum = body.get(endpoint.maximum or "")
         facts = (wish.tag, endpoint.name, bool(body.get("stream")), time.time(), tokens.input, tokens.output, maximum)
         cursor = self._connection.execute(
-            "INSERT INTO call (tag, endpoint, is_stream, at, input, output, max_tokens, words, parts)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (*facts, wish.words, wish.parts),
+            "INSERT INTO call (tag, endpoint, is_stream, at, input, output, max_tokens, prompt)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (*facts, wish.prompt),
         )
         assert cursor.lastrowid is not None
         return cursor.lastrowid

@@ -28,12 +28,14 @@ FAULTS: Final = (
     "restarts",
     "redis_faults",
     "outages",
+    "journalled",
     "cuts",
     "crowded_account",
     "locked_account",
     "races",
     "windows",
     "hang_ups",
+    "leaving",
 )
 WIDTH: Final = 44
 PAGE: Final = ROOT / "docs" / "faults.md"

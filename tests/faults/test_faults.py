@@ -8,7 +8,18 @@ from typing import Final
 
 import pytest
 
-from tests.faults import cuts, hang_ups, kills, locked_account, outages, races, redis_faults, restarts, windows
+from tests.faults import (
+    cuts,
+    hang_ups,
+    kills,
+    leaving,
+    locked_account,
+    outages,
+    races,
+    redis_faults,
+    restarts,
+    windows,
+)
 from tests.faults.clusters import server_programs
 from tests.faults.redis_server import has_redis
 from tests.faults.table import Row, complaints
@@ -38,6 +49,10 @@ def test_money_for_six_calls_serves_six_of_sixty_and_no_budget_is_exceeded() -> 
 
 def test_a_stream_left_at_any_tenth_is_billed_as_the_upstream_counts() -> None:
     assert_held(hang_ups.run(SHORT, is_embedded=IS_EMBEDDED))
+
+
+def test_callers_that_leave_early_or_do_not_read_cost_what_was_done_for_them_and_no_more() -> None:
+    assert_held(leaving.run(SHORT, is_embedded=IS_EMBEDDED))
 
 
 @on_servers

@@ -52,7 +52,7 @@ def case() -> Case:
             limits=[Limit(None, KEY, None, "lifetime", COST)],
             windows=[(ACCOUNT, f"key:{KEY}", "lifetime", COST)],
         ),
-        {TAG: [Served(TAG, "chat", 1, 1_000, 400, None, 0, 4, 4, True, True)]},
+        {TAG: [Served(TAG, "chat", 1, 1_000, 400, None, f"tag={TAG}", 4, True, True)]},
         [Seen(Wish(TAG), CHAT, True, ACCOUNT, 200, f"req_{REQUEST}", charged_micro=COST, is_whole=True)],
     )  # fmt: skip
 
@@ -103,7 +103,7 @@ def billed_more_than_reported(case: Case) -> None:
 
 def estimated_too_high(case: Case) -> None:
     case.log(is_estimated=True, status="abandoned")
-    case.serve(words=10, said_parts=1)
+    case.serve(prompt=f"tag={TAG} words=10", said_parts=1)
 
 
 def estimated_for_one_who_stayed(case: Case) -> None:

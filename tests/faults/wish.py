@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 
-from tests.faults.counting import PER_MESSAGE, count_tokens
+from tests.faults.counting import BYTES_PER_TOKEN, PER_MESSAGE, count_tokens
 from tests.flows.endpoints import Endpoint, Tokens, pieces
 
 SAID_BY_DEFAULT = "Twelve dogs ran."
@@ -21,6 +21,8 @@ class Wish:
     """Before a plain reply, and between the events of a stream."""
     words: int = 0
     """Say so many words, and report as many output tokens as they are; in place of `output`."""
+    kilobytes: int = 0
+    """Say so much that means nothing."""
     status: int = 200
     cut_after: int = -1
     """Break a stream off after so many events."""
@@ -38,6 +40,8 @@ class Wish:
 
     @property
     def text(self) -> str:
+        if self.kilobytes:
+            return "x" * self.kilobytes * 1_000
         return " ".join(f"word{number}" for number in range(self.words)) or SAID_BY_DEFAULT
 
     def tokens(self, endpoint: Endpoint) -> Tokens:
@@ -52,9 +56,10 @@ class Wish:
         return counted
 
 
-def said_in(words: int, parts: int, said_parts: int, endpoint: str) -> int:
-    """Tokens in so many of the parts that a text of so many words was sent in."""
-    return count_tokens("".join(pieces(Wish("", words=words).text, parts)[:said_parts]), endpoint)
+def said_in(wish: Wish, said_parts: int, endpoint: str) -> int:
+    """Tokens in so many of the parts that its text was sent in; of kilobytes of nothing the most that they can be."""
+    said = "".join(pieces(wish.text, wish.parts)[:said_parts])
+    return len(said) // BYTES_PER_TOKEN if wish.kilobytes else count_tokens(said, endpoint)
 
 
 def parse_wish(prompt: str) -> Wish:
