@@ -10,7 +10,7 @@ RUNTIME := $(VENV)/.installed-runtime
 DEV     := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench lock
+.PHONY: help run test check format bench faults lock
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ format: $(DEV) ## let ruff format the code and fix what it can
 
 bench: $(DEV) ## measure the hot path on this machine
 	@$(BIN)/python -m tests.bench.run $(ARGS)
+
+faults: $(DEV) ## kill, cut, crash and race a gateway for half an hour, and prove its ledger (ARGS="kills --scale 0.1")
+	@$(BIN)/python -m tests.faults.run $(ARGS)
 
 lock: $(BIN)/python ## write the hashed lock files from pyproject.toml
 	$(PIP) install uv

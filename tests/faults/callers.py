@@ -239,5 +239,5 @@ def in_background(
     finally:
         is_over.set()
         thread.join()
-    if failures:
-        raise failures[0]
+        if failures:
+            raise failures[0]
