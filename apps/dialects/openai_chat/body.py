@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
+from apps.dialects.common.openai_models import efforts_of, is_plain, is_reasoner, marks_cache
 from apps.dialects.common.upstream import namespaced
 from apps.dialects.hub.abilities import (
     MEANING,
@@ -18,10 +19,10 @@ from apps.dialects.hub.abilities import (
     max_tokens_of,
     note_marks,
 )
-from apps.dialects.hub.conversation import Conversation
-from apps.dialects.hub.effort import effort_of
+from apps.dialects.hub.conversation import CacheMark, Conversation
+from apps.dialects.hub.effort import effort_of, nearest_effort
 from apps.dialects.openai_chat.messages import Message, Writer
-from apps.dialects.openai_chat.parts import write_mark
+from apps.dialects.openai_chat.parts import Marks, put_mark
 from apps.dialects.openai_chat.tools import write_output_format, write_tool, write_tool_choice
 
 ABILITIES: Final = Abilities(
@@ -30,6 +31,8 @@ ABILITIES: Final = Abilities(
     tuning=frozenset(TUNING) - {"top_k", "metadata"},
 )
 MAX_TEMPERATURE: Final = 2.0
+NEUTRAL: Final = {"temperature": 1, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0}
+"""Values that change nothing."""
 
 
 def write_conversation(
@@ -37,17 +40,18 @@ def write_conversation(
 ) -> bytes:
     """See `UpstreamSide.write_conversation`."""
     check(conversation, ABILITIES)
-    keeps_marks = conversation.keeps_cache_marks
-    if not keeps_marks:
+    marks = marks_of(conversation, upstream_model)
+    if marks == "none":
         note_marks(conversation)
-    messages = Writer(conversation).write()
-    if conversation.cache is not None and keeps_marks:
-        _mark_end(messages, write_mark(conversation.cache))
+    knows_custom = is_reasoner(upstream_model)
+    messages = Writer(conversation, marks=marks, knows_custom=knows_custom).write()
+    _mark_end(messages, conversation.cache, marks)
     body: dict[str, Any] = {"model": upstream_model, "messages": messages}
     limit = max_tokens_of(conversation, max_tokens)
     if limit is not None:
-        body["max_tokens"] = limit
-    body |= _tools(conversation)
+        # OpenAI's reasoning models refuse the name that all other providers of this protocol know.
+        body["max_completion_tokens" if is_reasoner(upstream_model) else "max_tokens"] = limit
+    body |= _tools(conversation, marks=marks, knows_custom=knows_custom)
     if conversation.output_format is not None:
         body["response_format"] = write_output_format(conversation.output_format)
     if conversation.stop:
@@ -55,36 +59,48 @@ def write_conversation(
     if conversation.n > 1:
         body["n"] = conversation.n
     if conversation.logprobs is not None:
-        body["logprobs"] = True
-        body["top_logprobs"] = conversation.logprobs
+        body |= {"logprobs": True, "top_logprobs": conversation.logprobs}
     if conversation.cache_key:
         body["prompt_cache_key"] = namespaced(conversation.cache_key, account_tag)
-    body |= _images(conversation) | _tuning(conversation) | _reasoning(conversation)
+    body |= _images(conversation) | _tuning(conversation, upstream_model) | _reasoning(conversation, upstream_model)
     if conversation.is_stream:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
     return msgspec.json.encode(body)
 
 
-def _tools(conversation: Conversation) -> dict[str, Any]:
-    if not conversation.tools:
+def marks_of(conversation: Conversation, upstream_model: str) -> Marks:
+    """OpenAI's models have a word of their own for a breakpoint, or none; others know Anthropic's."""
+    if not conversation.keeps_cache_marks:
+        return "none"
+    if is_reasoner(upstream_model) or is_plain(upstream_model):
+        return "prompt_cache_breakpoint" if marks_cache(upstream_model) else "none"
+    return "cache_control"
+
+
+def _tools(conversation: Conversation, *, marks: Marks, knows_custom: bool) -> dict[str, Any]:
+    tools = conversation.tools
+    if not tools:
         return {}
-    shown: dict[str, Any] = {"tools": [write_tool(conversation, tool) for tool in conversation.tools]}
+    shown: dict[str, Any] = {
+        "tools": [write_tool(conversation, tool, marks=marks, knows_custom=knows_custom) for tool in tools]
+    }
     if conversation.tool_choice is not None:
-        shown["tool_choice"] = write_tool_choice(conversation.tool_choice)
+        shown["tool_choice"] = write_tool_choice(conversation.tool_choice, tools, knows_custom=knows_custom)
     if conversation.parallel_tools is not None:
         shown["parallel_tool_calls"] = conversation.parallel_tools
     return shown
 
 
-def _mark_end(messages: list[Message], mark: dict[str, str]) -> None:
+def _mark_end(messages: list[Message], mark: CacheMark | None, marks: Marks) -> None:
     """A mark on the whole request stands behind the last content that can carry one."""
-    for message in reversed(messages):
-        content = message.get("content")
-        if content:
-            parts: list[dict[str, Any]] = [{"type": "text", "text": content}] if isinstance(content, str) else content
-            parts[-1].setdefault("cache_control", mark)
-            message["content"] = parts
-            return
+    message = next((message for message in reversed(messages) if message.get("content")), None)
+    if mark is None or message is None or marks == "none":
+        return
+    content = message["content"]
+    parts: list[dict[str, Any]] = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    if marks not in parts[-1]:
+        put_mark(parts[-1], mark, marks)
+    message["content"] = parts
 
 
 def _images(conversation: Conversation) -> dict[str, Any]:
@@ -95,33 +111,43 @@ def _images(conversation: Conversation) -> dict[str, Any]:
     return {"modalities": ["image", "text"], **({"image_config": config} if config else {})}
 
 
-def _tuning(conversation: Conversation) -> dict[str, Any]:
+def _tuning(conversation: Conversation, upstream_model: str) -> dict[str, Any]:
     tuning = conversation.tuning
     values = {
         "temperature": clamp(conversation, "temperature", most=MAX_TEMPERATURE),
         "top_p": tuning.top_p,
-        "seed": tuning.seed,
         "presence_penalty": tuning.presence_penalty,
         "frequency_penalty": tuning.frequency_penalty,
-        "verbosity": tuning.verbosity or None,
-        "user": tuning.user or None,
         "logit_bias": tuning.logit_bias,
     }
-    return {name: value for name, value in values.items() if value is not None}
+    values = {name: value for name, value in values.items() if value is not None}
+    if is_reasoner(upstream_model):
+        # They sample in one way only, and refuse to be told another.
+        for name, value in values.items():
+            if value != NEUTRAL.get(name):
+                leave_out(conversation, name)
+        values = {}
+    more = {"seed": tuning.seed, "verbosity": tuning.verbosity or None, "user": tuning.user or None}
+    return {**values, **{name: value for name, value in more.items() if value is not None}}
 
 
-def _reasoning(conversation: Conversation) -> dict[str, Any]:
+def _reasoning(conversation: Conversation, upstream_model: str) -> dict[str, Any]:
     """A level is all that this protocol knows; budgets become one."""
-    wanted = conversation.reasoning
-    if wanted.effort:
-        return {"reasoning_effort": wanted.effort}
-    if wanted.is_on is False:
-        return {"reasoning_effort": "none"}
-    if wanted.budget_tokens is not None:
-        effort = effort_of(wanted.budget_tokens)
-        change(conversation, "reasoning", f"{wanted.budget_tokens} tokens", effort)
-        return {"reasoning_effort": effort}
-    if wanted.is_on:
+    asked = conversation.reasoning
+    said, effort = asked.effort, asked.effort
+    if not effort and asked.is_on is False:
+        said = effort = "none"
+    elif not effort and asked.budget_tokens is not None:
+        said, effort = f"{asked.budget_tokens} tokens", effort_of(asked.budget_tokens)
+    if is_plain(upstream_model) or not effort:
         # As the model sees fit: that is what providers of this dialect do unasked.
-        leave_out(conversation, "reasoning")
-    return {}
+        if asked.is_on or effort not in ("", "none"):
+            leave_out(conversation, "reasoning")
+        return {}
+    known = efforts_of(upstream_model)
+    if known is not None and effort not in known:
+        # Little is not nothing: only who asked for none gets none.
+        effort = nearest_effort(effort, known if effort == "none" else [level for level in known if level != "none"])
+    if said != effort:
+        change(conversation, "reasoning", said, effort)
+    return {"reasoning_effort": effort}

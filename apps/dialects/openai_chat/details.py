@@ -3,6 +3,7 @@
 Shape:  {"type": "reasoning.text", "text": "…", "signature": "EqQB…", "format": "anthropic-claude-v1", "index": 0}
         {"type": "reasoning.encrypted", "data": "gAAA…", "id": "rs_1", "format": "openai-responses-v1", "index": 1}
         {"type": "reasoning.summary", "summary": "…", …}
+What we put there ourselves, of providers of other protocols, has an `id` that says so: `hypereal.rs_1`.
 Source: OpenRouter's reference of reasoning tokens, read 2026-11, which chat clients of several providers know.
 """
 
@@ -19,6 +20,7 @@ FORMATS: Final = {ANTHROPIC: "anthropic-claude-v1", OPENAI: "openai-responses-v1
 _FAMILIES: Final = {name: family for family, name in FORMATS.items()}
 TEXTS: Final = {"reasoning.text": "text", "reasoning.summary": "summary"}
 """Entries that can be read, and where their text stands."""
+OURS: Final = "hypereal."
 _SAYS_NOTHING: Final = frozenset({"type", "format", "index", "text", "summary"})
 
 
@@ -31,9 +33,7 @@ def write_details(thinking: Thinking, index: int) -> list[dict[str, Any]]:
         entry = _own_entry(seal)
         _say(entry, thinking)
         return [{**entry, "index": index}]
-    head: dict[str, Any] = {"format": FORMATS.get(seal.family, seal.family)}
-    if seal.item_id or thinking.id:
-        head["id"] = seal.item_id or thinking.id
+    head = {"format": FORMATS.get(seal.family, seal.family), "id": OURS + (seal.item_id or thinking.id)}
     if seal.kind == SIGNATURE and not thinking.is_summary:
         return [{"type": "reasoning.text", "text": thinking.text, "signature": seal.payload, **head, "index": index}]
     entries = []
@@ -68,7 +68,7 @@ def _read(entry: dict[str, Any]) -> Thinking:
         return _own(entry)
     kind, payload = (SIGNATURE, signature) if isinstance(signature, str) and signature else (ENCRYPTED, data)
     seal = None
-    name = _string(entry, "id")
+    name = _string(entry, "id").removeprefix(OURS)
     if isinstance(payload, str) and payload:
         seal = Seal(family, kind, payload, name)
     return Thinking(_text(entry), seal, entry.get("type") == "reasoning.summary", "" if family == GEMINI else name)

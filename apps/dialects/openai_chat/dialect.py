@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from apps.dialects.common import scrub
 from apps.dialects.common.json_reply import with_hypereal
-from apps.dialects.openai_chat import reply
+from apps.dialects.openai_chat import foreign, reply
 from apps.dialects.openai_chat.request import parse, upstream_body
 from apps.dialects.openai_chat.stream import ChatRelay
 from apps.dialects.protocol import OPENAI_CHAT, Reply, Request
@@ -27,10 +27,10 @@ class OpenAIChat:
         return upstream_body(request, upstream_model=upstream_model, max_tokens=max_tokens, account_tag=account_tag)
 
     def without_foreign(self, request: Request) -> Request:
-        return request
+        return foreign.without_foreign(request)
 
     def without_reasoning(self, request: Request) -> Request:
-        return request
+        return foreign.without_reasoning(request)
 
     def read_reply(self, body: bytes) -> Reply:
         return reply.read_reply(body)

@@ -24,11 +24,13 @@ from apps.dialects.hub.custom import wrap_input
 from apps.dialects.hub.reasoning import CHAT
 from apps.dialects.hub.sent import plain_name
 from apps.dialects.openai_chat.details import write_details
-from apps.dialects.openai_chat.parts import image_object, write_content, write_mark, write_part
+from apps.dialects.openai_chat.parts import Marks, image_object, put_mark, write_content, write_part
 from apps.dialects.openai_chat.tools import MAX_NAME_CHARS
 
 Message = dict[str, Any]
 ERROR_MARK: Final = "Error: "
+FILES_FOLLOW: Final = "The files follow."
+"""A result without any text is refused by some providers."""
 
 
 class Writer:
@@ -39,9 +41,10 @@ class Writer:
     own, as Responses has them) is one message again.
     """
 
-    def __init__(self, conversation: Conversation) -> None:
+    def __init__(self, conversation: Conversation, *, marks: Marks, knows_custom: bool) -> None:
         self._conversation = conversation
-        self._keeps_marks = conversation.keeps_cache_marks
+        self._marks: Marks = marks
+        self._knows_custom = knows_custom
         self._messages: list[Message] = []
 
     def write(self) -> list[Message]:
@@ -59,7 +62,7 @@ class Writer:
         """`developer` is a word that few providers of this dialect know; those who do take both for the same."""
         parts = [part for part in turn.parts if isinstance(part, Text | Image | Document)]
         if parts:
-            content = write_content(parts, f"{turn.field}.content", keeps_marks=self._keeps_marks)
+            content = write_content(parts, f"{turn.field}.content", marks=self._marks)
             self._add("system", turn.name, content=content)
 
     def _users(self, turns: list[Turn]) -> None:
@@ -73,11 +76,11 @@ class Writer:
             content = [part for part in turn.parts if isinstance(part, Text | Image | Document)]
             field = f"{turn.field}.content"
             if content and returned:
-                parts = [write_part(part, field, keeps_marks=self._keeps_marks) for part in content]
+                parts = [write_part(part, field, marks=self._marks) for part in content]
                 self._add("user", turn.name, content=[*returned, *parts])
                 returned = []
             elif content:
-                written = write_content(content, field, keeps_marks=self._keeps_marks)
+                written = write_content(content, field, marks=self._marks)
                 self._add("user", turn.name, content=written)
         if returned:
             self._add("user", "", content=returned)
@@ -91,18 +94,21 @@ class Writer:
             (texts if is_text else others).append(part)
         if result.is_error:
             note(self._conversation, "is_error of tool results: as text")
-            texts.insert(0, Text(ERROR_MARK))
-        content = write_content(texts, field, keeps_marks=self._keeps_marks)
-        if result.is_error and isinstance(content, list):
-            content = _joined(content)
-        if result.cache is not None and self._keeps_marks:
-            content = _marked(content, write_mark(result.cache))
+        content = write_content(texts, field, marks=self._marks)
+        if result.is_error:
+            said = [content] if isinstance(content, str) else [str(part.get("text", "")) for part in content]
+            content = ERROR_MARK + "\n".join(said)
+        if others and not content:
+            content = FILES_FOLLOW
+        if result.cache is not None and self._marks != "none":
+            content = [{"type": "text", "text": content}] if isinstance(content, str) else content
+            put_mark(content[-1], result.cache, self._marks)
         self._add("tool", result.name, tool_call_id=result.call_id, content=content)
         if not others:
             return []
         note(self._conversation, "files in tool results: moved to a user message")
         label = {"type": "text", "text": f"What tool call {result.call_id} returned beside its text:"}
-        return [label, *(write_part(part, field, keeps_marks=False) for part in others)]
+        return [label, *(write_part(part, field, marks="none") for part in others)]
 
     def _add(self, role: str, name: str, **members: Any) -> None:
         message: Message = {"role": role}
@@ -134,9 +140,9 @@ class Writer:
 
     def _said(self, texts: list[Text | Refusal]) -> str | list[dict[str, Any]]:
         """What the assistant said, as one string; in parts where a cache mark has to stand behind one."""
-        if self._keeps_marks and any(isinstance(text, Text) and text.cache is not None for text in texts):
+        if self._marks != "none" and any(isinstance(text, Text) and text.cache is not None for text in texts):
             plain = [text if isinstance(text, Text) else Text(text.text) for text in texts]
-            return [write_part(text, "", keeps_marks=True) for text in plain]
+            return [write_part(text, "", marks=self._marks) for text in plain]
         return "".join(text.text for text in texts)
 
     def _reasoning(self, thoughts: list[Thinking]) -> Message:
@@ -158,13 +164,17 @@ class Writer:
         return message
 
     def _call(self, call: ToolCall, extra_content: object) -> dict[str, Any]:
-        arguments = wrap_input(call.arguments) if call.is_custom else call.arguments or "{}"
-        function = {"name": plain_name(call.name, most=MAX_NAME_CHARS), "arguments": arguments}
-        shown: dict[str, Any] = {"id": call.id, "type": "function", "function": function}
+        name = plain_name(call.name, most=MAX_NAME_CHARS)
+        if call.is_custom and self._knows_custom:
+            shown: dict[str, Any] = {"type": "custom", "custom": {"name": name, "input": call.arguments}}
+        else:
+            arguments = wrap_input(call.arguments) if call.is_custom else call.arguments or "{}"
+            shown = {"type": "function", "function": {"name": name, "arguments": arguments}}
+        shown = {"id": call.id, **shown}
         if extra_content is not None:
             shown["extra_content"] = extra_content
-        if call.cache is not None and self._keeps_marks:
-            shown["cache_control"] = write_mark(call.cache)
+        if self._marks == "cache_control":
+            put_mark(shown, call.cache, self._marks)
         return shown
 
 
@@ -178,12 +188,3 @@ def _extras(parts: list[Part]) -> dict[str, Any]:
             except (ValueError, RecursionError):
                 continue
     return extras
-
-
-def _joined(content: list[dict[str, Any]]) -> str:
-    return "".join(str(part.get("text", "")) for part in content)
-
-
-def _marked(content: str | list[dict[str, Any]], mark: dict[str, str]) -> list[dict[str, Any]]:
-    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-    return [*parts[:-1], {**parts[-1], "cache_control": mark}]

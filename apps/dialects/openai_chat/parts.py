@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import Raw
@@ -16,6 +16,9 @@ from apps.dialects.hub.conversation import CacheMark, Document, Image, Refusal, 
 from apps.dialects.protocol import InvalidRequest
 
 ContentPart = Text | Image | Document | Refusal
+Marks = Literal["none", "cache_control", "prompt_cache_breakpoint"]
+"""How an upstream wants cache breakpoints told."""
+
 TTLS: Final = ("5m", "1h")
 
 
@@ -114,8 +117,14 @@ def read_mark(*marks: Mark | None) -> CacheMark | None:
     return None
 
 
-def write_mark(mark: CacheMark) -> dict[str, str]:
-    return {"type": "ephemeral", "ttl": mark.ttl} if mark.ttl else {"type": "ephemeral"}
+def put_mark(shown: dict[str, Any], mark: CacheMark | None, marks: Marks) -> None:
+    """Set a cache breakpoint behind what is shown, in the word that the upstream knows."""
+    if mark is None or marks == "none":
+        return
+    if marks == "prompt_cache_breakpoint":
+        shown[marks] = {"mode": "explicit"}
+    else:
+        shown[marks] = {"type": "ephemeral", "ttl": mark.ttl} if mark.ttl else {"type": "ephemeral"}
 
 
 def image_object(image: Image) -> dict[str, Any]:
@@ -125,7 +134,7 @@ def image_object(image: Image) -> dict[str, Any]:
     return {"type": "image_url", "image_url": shown}
 
 
-def write_part(part: Text | Image | Document, field: str, *, keeps_marks: bool) -> dict[str, Any]:
+def write_part(part: Text | Image | Document, field: str, *, marks: Marks) -> dict[str, Any]:
     """One content part. Raises: UnsupportedField, for a document by address: chat takes the file itself."""
     shown: dict[str, Any]
     if isinstance(part, Text):
@@ -139,17 +148,14 @@ def write_part(part: Text | Image | Document, field: str, *, keeps_marks: bool) 
         shown = {"type": "file", "file": file}
     else:
         raise unsupported(field)
-    if part.cache is not None and keeps_marks:
-        shown["cache_control"] = write_mark(part.cache)
+    put_mark(shown, part.cache, marks)
     return shown
 
 
-def write_content(
-    parts: Sequence[Text | Image | Document], field: str, *, keeps_marks: bool
-) -> str | list[dict[str, Any]]:
+def write_content(parts: Sequence[Text | Image | Document], field: str, *, marks: Marks) -> str | list[dict[str, Any]]:
     """A string where one text says it all, which every provider reads; else a list of parts."""
     if not parts:
         return ""
-    if len(parts) == 1 and isinstance(only := parts[0], Text) and not (only.cache is not None and keeps_marks):
+    if len(parts) == 1 and isinstance(only := parts[0], Text) and (only.cache is None or marks == "none"):
         return only.text
-    return [write_part(part, field, keeps_marks=keeps_marks) for part in parts]
+    return [write_part(part, field, marks=marks) for part in parts]

@@ -12,7 +12,7 @@ from apps.dialects.common.json_body import NULL, first_byte, given, is_null, rea
 from apps.dialects.hub.abilities import unsupported
 from apps.dialects.hub.conversation import Conversation, OutputFormat, Tool, ToolChoice
 from apps.dialects.hub.sent import plain_name, tool_to_send
-from apps.dialects.openai_chat.parts import Mark, read_mark, write_mark
+from apps.dialects.openai_chat.parts import Mark, Marks, put_mark, read_mark
 from apps.dialects.protocol import InvalidRequest
 
 DEFAULT_SCHEMA_NAME: Final = "response"
@@ -161,33 +161,39 @@ def read_output_format(fields: Mapping[str, Raw]) -> OutputFormat | None:
     raise unsupported("response_format.type")
 
 
-def write_tool(conversation: Conversation, tool: Tool) -> dict[str, Any]:
-    """A function under a name that every provider takes; what the caller calls it is restored in the answer."""
-    sent = tool_to_send(conversation, tool, most_chars=MAX_NAME_CHARS)
+def write_tool(conversation: Conversation, tool: Tool, *, marks: Marks, knows_custom: bool) -> dict[str, Any]:
+    """A tool under a name and of a kind that the provider takes; the answer has the caller's own again."""
+    sent = tool_to_send(conversation, tool, most_chars=MAX_NAME_CHARS, knows_custom=knows_custom)
     inner: dict[str, Any] = {"name": sent.name}
     if sent.description is not None:
         inner["description"] = sent.description
-    inner["parameters"] = sent.schema if sent.schema is not None else {"type": "object", "properties": {}}
-    if sent.is_strict is not None:
-        inner["strict"] = sent.is_strict
-    shown: dict[str, Any] = {"type": "function", "function": inner}
-    if tool.cache is not None and conversation.keeps_cache_marks:
-        shown["cache_control"] = write_mark(tool.cache)
+    if sent.is_custom:
+        if sent.format is not None:
+            inner["format"] = sent.format
+        shown: dict[str, Any] = {"type": "custom", "custom": inner}
+    else:
+        inner["parameters"] = sent.schema if sent.schema is not None else {"type": "object", "properties": {}}
+        if sent.is_strict is not None:
+            inner["strict"] = sent.is_strict
+        shown = {"type": "function", "function": inner}
+    if marks == "cache_control":
+        put_mark(shown, tool.cache, marks)
     return shown
 
 
-def write_tool_choice(choice: ToolChoice) -> str | dict[str, Any]:
+def write_tool_choice(choice: ToolChoice, tools: list[Tool], *, knows_custom: bool) -> str | dict[str, Any]:
+    custom = {tool.name for tool in tools if tool.is_custom and knows_custom}
+    named = [_reference(name, "custom" if name in custom else "function") for name in choice.names]
     if choice.mode == "tool":
-        return _reference(choice.names[0])
+        return named[0]
     if choice.mode == "allowed":
-        mode = "required" if choice.must_call else "auto"
-        allowed = {"mode": mode, "tools": [_reference(name) for name in choice.names]}
+        allowed = {"mode": "required" if choice.must_call else "auto", "tools": named}
         return {"type": "allowed_tools", "allowed_tools": allowed}
     return choice.mode
 
 
-def _reference(name: str) -> dict[str, Any]:
-    return {"type": "function", "function": {"name": plain_name(name, most=MAX_NAME_CHARS)}}
+def _reference(name: str, kind: str) -> dict[str, Any]:
+    return {"type": kind, kind: {"name": plain_name(name, most=MAX_NAME_CHARS)}}
 
 
 def write_output_format(wanted: OutputFormat) -> dict[str, Any]:

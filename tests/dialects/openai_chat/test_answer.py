@@ -138,8 +138,21 @@ def test_calls_reasoning_and_images_are_written_with_their_seals() -> None:
         "refusal": None,
         "reasoning_content": "hm",
         "reasoning_details": [
-            {"type": "reasoning.text", "text": "hm", "signature": "Eq=", "format": "anthropic-claude-v1", "index": 0},
-            {"type": "reasoning.encrypted", "data": "CiQ=", "format": "google-gemini-v1", "id": "c1", "index": 1},
+            {
+                "type": "reasoning.text",
+                "text": "hm",
+                "signature": "Eq=",
+                "format": "anthropic-claude-v1",
+                "id": "hypereal.",
+                "index": 0,
+            },
+            {
+                "type": "reasoning.encrypted",
+                "data": "CiQ=",
+                "format": "google-gemini-v1",
+                "id": "hypereal.c1",
+                "index": 1,
+            },
         ],
         "tool_calls": [
             {

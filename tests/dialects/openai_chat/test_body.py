@@ -31,8 +31,8 @@ from apps.dialects.openai_chat.body import write_conversation
 from apps.dialects.protocol import UnsupportedField
 
 
-def body(conversation: Conversation, max_tokens: int | None = None) -> dict[str, Any]:
-    raw = write_conversation(conversation, upstream_model="theirs", max_tokens=max_tokens, account_tag="acc")
+def body(conversation: Conversation, max_tokens: int | None = None, *, model: str = "theirs") -> dict[str, Any]:
+    raw = write_conversation(conversation, upstream_model=model, max_tokens=max_tokens, account_tag="acc")
     decoded: dict[str, Any] = json.loads(raw)
     return decoded
 
@@ -288,6 +288,67 @@ def test_numbers_streams_and_keys() -> None:
         "stream": True,
         "stream_options": {"include_usage": True},
     }
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("deepseek-v4-pro", "max_tokens"),
+        ("gpt-4.1", "max_tokens"),
+        ("vendor/gpt-oss-120b", "max_tokens"),
+        ("gpt-5.5", "max_completion_tokens"),
+        ("openai/o4-mini", "max_completion_tokens"),
+    ],
+)
+def test_the_maximum_has_the_name_that_the_model_takes(model: str, name: str) -> None:
+    assert body(Conversation([], max_tokens=9), model=model)[name] == 9
+
+
+def test_openais_reasoning_models_are_not_told_how_to_sample() -> None:
+    tuning = Tuning(temperature=0.5, top_p=1, presence_penalty=0.5, seed=7, verbosity="low")
+    conversation = Conversation([], tuning=tuning)
+    assert body(conversation, model="gpt-5.5") == {"model": "gpt-5.5", "messages": [], "seed": 7, "verbosity": "low"}
+    assert conversation.adapted == ["temperature: left out", "presence_penalty: left out"]
+
+
+def test_openais_models_know_free_text_tools_and_their_own_word_for_a_cache_mark() -> None:
+    conversation = Conversation(
+        [user(Text("a", CacheMark("1h"))), assistant(ToolCall("c1", "patch", "*** Begin", is_custom=True))],
+        tools=[Tool("patch", is_custom=True, format=Raw(b'{"type":"text"}'), cache=CacheMark())],
+        tool_choice=ToolChoice("tool", ("patch",)),
+    )
+    written = body(conversation, model="gpt-5.6-sol")
+    part = {"type": "text", "text": "a", "prompt_cache_breakpoint": {"mode": "explicit"}}
+    assert written["messages"][0]["content"] == [part]
+    assert written["messages"][1]["tool_calls"] == [
+        {"id": "c1", "type": "custom", "custom": {"name": "patch", "input": "*** Begin"}}
+    ]
+    assert written["tools"] == [{"type": "custom", "custom": {"name": "patch", "format": {"type": "text"}}}]
+    assert written["tool_choice"] == {"type": "custom", "custom": {"name": "patch"}}
+    assert conversation.sent == {}
+    older = body(conversation, model="gpt-5.5")
+    assert older["messages"][0]["content"] == "a"
+    assert conversation.adapted == ["cache_control: left out"]
+
+
+def test_levels_are_those_that_the_model_knows() -> None:
+    for model, asked, sent in (
+        ("gpt-5.5", "max", "xhigh"),
+        ("o3", "none", "low"),
+        ("gpt-5", "none", "minimal"),
+        ("deepseek-v4-pro", "max", "max"),
+    ):
+        conversation = Conversation([], reasoning=Reasoning(effort=asked))
+        assert body(conversation, model=model)["reasoning_effort"] == sent
+        assert conversation.adapted == ([f"reasoning: {asked} -> {sent}"] if asked != sent else [])
+    plain = Conversation([], reasoning=Reasoning(effort="high"))
+    assert "reasoning_effort" not in body(plain, model="gpt-4.1")
+    assert plain.adapted == ["reasoning: left out"]
+
+
+def test_a_result_of_files_alone_says_so() -> None:
+    written = messages(user(ToolResult("c1", [Image("image/png", "iVBO")])))
+    assert written[0] == {"role": "tool", "tool_call_id": "c1", "content": "The files follow."}
 
 
 @pytest.mark.parametrize(

@@ -111,16 +111,23 @@ def test_sealed_reasoning_comes_once_more_whole_in_opaque_details() -> None:
             "text": "Let me see",
             "signature": "EqQ=",
             "format": "anthropic-claude-v1",
+            "id": "hypereal.",
             "index": 0,
         },
-        {"type": "reasoning.encrypted", "data": "RED==", "format": "anthropic-claude-v1", "index": 1},
+        {
+            "type": "reasoning.encrypted",
+            "data": "RED==",
+            "format": "anthropic-claude-v1",
+            "id": "hypereal.",
+            "index": 1,
+        },
     ]
 
 
 def test_a_signature_of_a_call_stands_in_the_details_and_on_the_call() -> None:
     made = message(stream(one(Thinking(seal=Seal("gemini", "encrypted", "CiQ=", "c1")), ToolCall("c1", "f", "{}"))))
     assert made["reasoning_details"] == [
-        {"type": "reasoning.encrypted", "data": "CiQ=", "format": "google-gemini-v1", "id": "c1", "index": 0}
+        {"type": "reasoning.encrypted", "data": "CiQ=", "format": "google-gemini-v1", "id": "hypereal.c1", "index": 0}
     ]
     assert made["tool_calls"][0]["extra_content"] == {"google": {"thought_signature": "CiQ="}}
 
