@@ -98,9 +98,12 @@ def reachable(dialect: str) -> frozenset[str]:
     return frozenset(own | UPSTREAMS.keys() if dialect in CALLERS else own)
 
 
-def passages(dialect: Dialect, request: Request, spoken: Sequence[str]) -> Iterator[Passage]:
+def passages(
+    dialect: Dialect, request: Request, spoken: Sequence[str], *, writes_cache: bool = True
+) -> Iterator[Passage]:
     """Every way to put this request to an upstream that speaks `spoken`, best first: untouched where it speaks the
-    caller's own dialect, else translated, in the order of `spoken`.
+    caller's own dialect, else translated, in the order of `spoken`. `writes_cache`: the model has a price for cache
+    writes; where it has none, its provider caches by itself and is told no marks.
 
     Raises: InvalidRequest, UnsupportedField, where the request is malformed, or says what the hub has no word for.
     """
@@ -113,7 +116,7 @@ def passages(dialect: Dialect, request: Request, spoken: Sequence[str]) -> Itera
     for name in spoken:
         upstream = UPSTREAMS.get(name)
         if upstream is not None:
-            yield Exchange(caller, upstream, request)
+            yield Exchange(caller, upstream, request, keeps_cache_marks=writes_cache)
 
 
 def _caller(dialect: Dialect, request: Request) -> CallerSide | None:

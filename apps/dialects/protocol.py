@@ -112,6 +112,8 @@ class Request:
     """The provider shall keep the reply, so that a later request can name it."""
     cache_key: str | None = None
     """`prompt_cache_key`, which also serves as the last resort for a session id."""
+    asks_cache: bool = False
+    """A cache breakpoint is wanted where the caller set none (`common/caching.py`)."""
     modifiers: tuple[Modifier, ...] = ()
     unknown_tools: tuple[str, ...] = ()
     """Kinds of offered tools that nobody knew yet."""

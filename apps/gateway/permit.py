@@ -12,6 +12,7 @@ from apps.catalog.pricing import Price, modified
 from apps.catalog.rules import Worth, image_tokens, input_bound, text_bound, worth, worth_of_images
 from apps.core import headers
 from apps.core.errors import GatewayError
+from apps.dialects.common.caching import with_caching
 from apps.dialects.common.refused import Why, refuse, refuse_modifier
 from apps.dialects.passage import reachable
 from apps.dialects.protocol import Dialect, InvalidRequest, Request, State, UnsupportedField
@@ -78,6 +79,12 @@ def permit(
         raise UnsupportedField(f"{model.model_id} makes no images.", param="modalities")
     price, request = _price(model, request)
     session_id = read_session_id(call, request)
+    request = with_caching(
+        request,
+        is_asked=call.headers.get(headers.CACHE, b"").lower() == b"true",
+        session_id=session_id,
+        writes_cache=model.price.cache_write is not None,
+    )
     routes = stores.routes.of(model.model_id, dialects=model.dialects)
     if found or request.wants_storing:
         routes = stateful(routes, request, found, dialect=dialect)

@@ -72,7 +72,8 @@ def open_way(
     Raises: InvalidRequest, UnsupportedField.
     """
     refusal: UnsupportedField | None = None
-    for passage in passages(dialect, request, _preferred(route, model)):
+    writes_cache = model.price.cache_write is not None
+    for passage in passages(dialect, request, _preferred(route, model), writes_cache=writes_cache):
         way = Way(route, passage, account_tag, _default_maximum(passage, request, model))
         if not passage.is_translated:
             return way

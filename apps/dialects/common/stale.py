@@ -9,6 +9,8 @@ _MARKS: Final = (
     b"Invalid `signature`",
     b"type 'reasoning' was provided without",
     b"Item with id 'rs_",
+    b"Thought signature is not valid",
+    b"Corrupted thought signature",
 )
 """What providers say of sealed reasoning that another account of theirs made, that is too old, or that was cut."""
 

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 
 from apps.core.errors import GatewayError
 from apps.dialects.common import scrub
+from apps.dialects.common.caching import needs_mark
 from apps.dialects.common.relay import EventRelay
 from apps.dialects.common.sse import Event
 from apps.dialects.hub.answer import Answer
-from apps.dialects.hub.conversation import Conversation, Image, Part, Refusal, Text, Thinking, ToolCall
+from apps.dialects.hub.conversation import CacheMark, Conversation, Image, Part, Refusal, Text, Thinking, ToolCall
 from apps.dialects.hub.events import BlockBegin, Delta, Done, Drawn, Ended, Failed, HubEvent, Sealed, UsageRead
 from apps.dialects.hub.protocol import CallerSide, StreamReader, StreamWriter, UpstreamSide
 from apps.dialects.hub.sent import Restorer, restore_answer
@@ -27,7 +28,9 @@ class Exchange:
 
     is_translated = True
 
-    def __init__(self, caller: CallerSide, upstream: UpstreamSide, request: Request) -> None:
+    def __init__(
+        self, caller: CallerSide, upstream: UpstreamSide, request: Request, *, keeps_cache_marks: bool = True
+    ) -> None:
         self.spoken = upstream.name
         self._caller = caller
         self._upstream = upstream
@@ -35,6 +38,10 @@ class Exchange:
         self._answer: Answer | None = None
         self._upstream_model = request.model_id
         self.conversation = caller.read_conversation(request)
+        self.conversation.keeps_cache_marks = keeps_cache_marks
+        self.conversation.cache_key = request.cache_key or ""
+        if needs_mark(request):
+            self.conversation.cache = CacheMark()
 
     @property
     def adapted(self) -> tuple[str, ...]:
