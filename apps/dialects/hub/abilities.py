@@ -63,14 +63,17 @@ def check(conversation: Conversation, abilities: Abilities) -> None:
         note(conversation, f"{name}: left out")
 
 
+def has_mark(conversation: Conversation, *, ttl: str | None = None) -> bool:
+    """Whether the caller set a cache mark anywhere, with that lifetime where one is named."""
+    parts = (part for turn in conversation.turns for part in turn.parts)
+    holders: list[Any] = [conversation, *conversation.tools, *parts]
+    marks = (getattr(holder, "cache", None) for holder in holders)
+    return any(mark is not None and ttl in (None, mark.ttl) for mark in marks)
+
+
 def note_marks(conversation: Conversation) -> None:
     """Note that cache marks are left out, where there are any: the provider caches by itself."""
-    marked: list[Any] = [
-        conversation,
-        *conversation.tools,
-        *(part for turn in conversation.turns for part in turn.parts),
-    ]
-    if any(getattr(holder, "cache", None) is not None for holder in marked):
+    if has_mark(conversation):
         note(conversation, "cache_control: left out")
 
 

@@ -15,6 +15,7 @@ from apps.dialects.hub.abilities import (
     change,
     check,
     clamp,
+    has_mark,
     leave_out,
     max_tokens_of,
     note_marks,
@@ -22,7 +23,7 @@ from apps.dialects.hub.abilities import (
 from apps.dialects.hub.conversation import CacheMark, Conversation
 from apps.dialects.hub.effort import effort_of, nearest_effort
 from apps.dialects.openai_chat.messages import Message, Writer
-from apps.dialects.openai_chat.parts import Marks, put_mark
+from apps.dialects.openai_chat.parts import HALF_DAY, HOUR, Marks, put_mark
 from apps.dialects.openai_chat.tools import write_output_format, write_tool, write_tool_choice
 
 ABILITIES: Final = Abilities(
@@ -43,6 +44,8 @@ def write_conversation(
     marks = marks_of(conversation, upstream_model)
     if marks == "none":
         note_marks(conversation)
+    elif marks == "prompt_cache_breakpoint" and has_mark(conversation, ttl=HOUR):
+        change(conversation, "cache", HOUR, HALF_DAY)
     knows_custom = is_reasoner(upstream_model)
     messages = Writer(conversation, marks=marks, knows_custom=knows_custom).write()
     _mark_end(messages, conversation.cache, marks)

@@ -19,7 +19,9 @@ ContentPart = Text | Image | Document | Refusal
 Marks = Literal["none", "cache_control", "prompt_cache_breakpoint"]
 """How an upstream wants cache breakpoints told."""
 
-TTLS: Final = ("5m", "1h")
+HOUR: Final = "1h"
+HALF_DAY: Final = "12h"
+TTLS: Final = ("5m", HOUR)
 
 
 class Mark(msgspec.Struct):
@@ -109,11 +111,12 @@ def _read_file(part: _Part, field: str, mark: CacheMark | None) -> Document:
 
 
 def read_mark(*marks: Mark | None) -> CacheMark | None:
-    """A cache breakpoint out of `cache_control` or `prompt_cache_breakpoint`. Lifetimes that only the latter knows
-    (30 minutes) are its provider's default."""
+    """A cache breakpoint out of `cache_control` or `prompt_cache_breakpoint`. The latter lives for half an hour, which
+    is its provider's default, or for half a day."""
     for mark in marks:
         if mark is not None:
-            return CacheMark(mark.ttl if mark.ttl in TTLS else "")
+            ttl = HOUR if mark.ttl == HALF_DAY else mark.ttl
+            return CacheMark(ttl if ttl in TTLS else "")
     return None
 
 
@@ -122,7 +125,8 @@ def put_mark(shown: dict[str, Any], mark: CacheMark | None, marks: Marks) -> Non
     if mark is None or marks == "none":
         return
     if marks == "prompt_cache_breakpoint":
-        shown[marks] = {"mode": "explicit"}
+        # Half an hour, or half a day: what is to live for an hour needs the latter.
+        shown[marks] = {"mode": "explicit", "ttl": HALF_DAY} if mark.ttl == HOUR else {"mode": "explicit"}
     else:
         shown[marks] = {"type": "ephemeral", "ttl": mark.ttl} if mark.ttl else {"type": "ephemeral"}
 

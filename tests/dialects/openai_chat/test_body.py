@@ -318,7 +318,8 @@ def test_openais_models_know_free_text_tools_and_their_own_word_for_a_cache_mark
         tool_choice=ToolChoice("tool", ("patch",)),
     )
     written = body(conversation, model="gpt-5.6-sol")
-    part = {"type": "text", "text": "a", "prompt_cache_breakpoint": {"mode": "explicit"}}
+    part = {"type": "text", "text": "a", "prompt_cache_breakpoint": {"mode": "explicit", "ttl": "12h"}}
+    assert conversation.adapted == ["cache: 1h -> 12h"]
     assert written["messages"][0]["content"] == [part]
     assert written["messages"][1]["tool_calls"] == [
         {"id": "c1", "type": "custom", "custom": {"name": "patch", "input": "*** Begin"}}
@@ -328,7 +329,7 @@ def test_openais_models_know_free_text_tools_and_their_own_word_for_a_cache_mark
     assert conversation.sent == {}
     older = body(conversation, model="gpt-5.5")
     assert older["messages"][0]["content"] == "a"
-    assert conversation.adapted == ["cache_control: left out"]
+    assert conversation.adapted == ["cache: 1h -> 12h", "cache_control: left out"]
 
 
 def test_levels_are_those_that_the_model_knows() -> None:
