@@ -65,7 +65,8 @@ def test_an_upstream_of_chat_is_asked_in_chat() -> None:
     assert [message["role"] for message in sent["messages"]] == ["system", "user"]
     assert sent["messages"][1]["content"] in ("Fix it.", [{"type": "text", "text": "Fix it."}])
     assert "input" not in sent
-    assert [tool["function"]["name"] for tool in sent["tools"]] == ["read_file", "apply_patch"]
+    tools = [(tool["type"], tool[tool["type"]]["name"]) for tool in sent["tools"]]
+    assert tools == [("function", "read_file"), ("custom", "apply_patch")]
     assert sent["reasoning_effort"] == "high"
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from apps.dialects.common.openai_models import efforts_of, is_plain, is_reasoner, marks_cache
+from apps.dialects.common.openai_models import efforts_of, is_plain, is_reasoner, marks_cache, version_of
 from apps.dialects.common.upstream import namespaced
 from apps.dialects.hub.abilities import (
     MEANING,
@@ -32,6 +32,8 @@ ABILITIES: Final = Abilities(
     tuning=frozenset(TUNING) - {"top_k", "metadata"},
 )
 MAX_TEMPERATURE: Final = 2.0
+CUSTOM_TOOLS_SINCE: Final = (5, 0)
+"""OpenAI's models that take tools of free text; to others they are functions."""
 NEUTRAL: Final = {"temperature": 1, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0}
 """Values that change nothing."""
 
@@ -46,7 +48,7 @@ def write_conversation(
         note_marks(conversation)
     elif marks == "prompt_cache_breakpoint" and has_mark(conversation, ttl=HOUR):
         change(conversation, "cache", HOUR, HALF_DAY)
-    knows_custom = is_reasoner(upstream_model)
+    knows_custom = (version_of(upstream_model) or (0, 0)) >= CUSTOM_TOOLS_SINCE
     messages = Writer(conversation, marks=marks, knows_custom=knows_custom).write()
     _mark_end(messages, conversation.cache, marks)
     body: dict[str, Any] = {"model": upstream_model, "messages": messages}
