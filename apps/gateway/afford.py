@@ -20,6 +20,8 @@ COMFORTABLE_TOKENS: Final = 4 * LEAST_OUTPUT_TOKENS
 """A `max_tokens` lowered to less than this is worth a second look at what the prompt can cost."""
 MAX_COUNTED_BYTES: Final = 2_097_152
 """Longer texts fill any model's context by the cheap bound: there is nothing to gain, and much to read."""
+COUNT_S: Final = 0.5
+"""Prose of 2 MB is counted in this time. What takes longer was written to take long; its bytes have to do."""
 LEAST_GAIN: Final = 10
 """Text that is less than this fraction of what is needed is not counted: the answer is what costs."""
 
@@ -78,8 +80,8 @@ async def _tighten(permitted: Permit, stores: Stores) -> Worth:
     """The call's worth by a tokenizer's count of its text, which takes the place of the bytes where it is less."""
     request, bounds = permitted.request, permitted.model.bounds
 
-    def count() -> int:
-        return tokenizer.count([written_text(request.fields)], bounds.tokenizer)
+    def count() -> int | None:
+        return tokenizer.count_within(written_text(request.fields), bounds.tokenizer, seconds=COUNT_S)
 
     counted = await stores.counter.run(count, size=request.demand.text_bytes)
     return bound(permitted.model, request, price=permitted.price, writes_1h=permitted.writes_1h, counted_tokens=counted)
