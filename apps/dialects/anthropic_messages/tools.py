@@ -176,3 +176,10 @@ def answer_tool() -> dict[str, Any]:
         "description": "Give the whole answer as one JSON object.",
         "input_schema": Raw(b'{"type":"object","additionalProperties":true}'),
     }
+
+
+def called_tools(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Declarations of the tools that earlier answers called, as far as their calls tell."""
+    blocks = [block for message in messages for block in message["content"] if block["type"] == "tool_use"]
+    names = dict.fromkeys(block["name"] for block in blocks)
+    return [{"name": name, "input_schema": _OBJECT} for name in names]

@@ -35,6 +35,8 @@ Block = dict[str, Any]
 
 MAX_ID_CHARS: Final = 256
 _PDF: Final = "application/pdf"
+_MEDIA: Final = {"image/jpg": "image/jpeg"}
+"""What clients call a type, and what it is."""
 _THOUGHTS: Final = frozenset({"thinking", "redacted_thinking"})
 _JSON_OBJECT: Final = msgspec.json.Decoder(dict[str, Raw])
 
@@ -151,7 +153,7 @@ class _TurnWriter:
         source = (
             {"type": "url", "url": part.url}
             if part.url
-            else {"type": "base64", "media_type": part.media_type, "data": part.data}
+            else {"type": "base64", "media_type": _MEDIA.get(part.media_type, part.media_type), "data": part.data}
         )
         return _marked({"type": "image", "source": source}, part)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -10,19 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from apps.dialects.anthropic_messages.body import write_conversation
 from apps.dialects.anthropic_messages.thinking import version_of
 from apps.dialects.hub.conversation import (
     CacheMark,
     Conversation,
-    Document,
-    Image,
     OutputFormat,
-    Part,
     Reasoning,
-    Refusal,
     Text,
-    Thinking,
     Tool,
     ToolCall,
     ToolChoice,
@@ -30,199 +23,9 @@ from apps.dialects.hub.conversation import (
     Tuning,
     Turn,
 )
-from apps.dialects.hub.reasoning import Seal
-from apps.dialects.protocol import InvalidRequest, UnsupportedField
+from apps.dialects.protocol import UnsupportedField
+from tests.dialects.anthropic_messages.asking import HI, NEW, NEWEST, OLD, asked, sent, text
 from tests.dialects.bodies import relaxed
-
-HI = Turn("user", [Text("Hi")], "messages[0]")
-OLD, NEW, NEWEST = "claude-haiku-4-5", "claude-opus-4-6", "claude-opus-4-8"
-
-
-def asked(*turns: Turn, **fields: Any) -> Conversation:
-    return Conversation(list(turns) or [HI], **fields)
-
-
-def sent(conversation: Conversation, model: str = NEWEST, max_tokens: int | None = None) -> dict[str, Any]:
-    body: dict[str, Any] = json.loads(write_conversation(conversation, upstream_model=model, max_tokens=max_tokens))
-    return body
-
-
-def messages(*turns: Turn) -> Any:
-    return sent(asked(*turns))["messages"]
-
-
-def text(words: str, **more: Any) -> dict[str, Any]:
-    return {"type": "text", "text": words, **more}
-
-
-def test_system_and_developer_turns_are_hoisted_with_their_marks() -> None:
-    conversation = asked(
-        Turn("system", [Text("A", CacheMark()), Text("B")], "messages[0]"),
-        HI,
-        Turn("developer", [Text("C", CacheMark("1h"))], "messages[2]"),
-    )
-    body = sent(conversation)
-    # What follows a short-lived mark cannot live longer.
-    assert body["system"] == [
-        text("A", cache_control={"type": "ephemeral"}),
-        text("B"),
-        text("C", cache_control={"type": "ephemeral"}),
-    ]
-    assert conversation.adapted == ["messages[2]: moved to the system prompt"]
-
-
-def test_turns_of_one_role_become_one_message_and_empty_ones_none() -> None:
-    assert messages(HI, Turn("user", [Text("there")]), Turn("assistant", [Text("  ")]), Turn("user", [Text("?")])) == [
-        {"role": "user", "content": [text("Hi"), text("there"), text("?")]}
-    ]
-
-
-def test_results_of_one_turns_calls_come_in_one_message_and_first() -> None:
-    turns = [
-        HI,
-        Turn("assistant", [ToolCall("a", "grep", '{"q":1}'), ToolCall("b", "ls", "")]),
-        Turn("user", [ToolResult("a", [Text("1")])]),
-        Turn("user", [Text("and")]),
-        Turn("user", [ToolResult("b", [Text("2")], is_error=True)]),
-    ]
-    assert messages(*turns)[1:] == [
-        {
-            "role": "assistant",
-            "content": [
-                {"type": "tool_use", "id": "a", "name": "grep", "input": {"q": 1}},
-                {"type": "tool_use", "id": "b", "name": "ls", "input": {}},
-            ],
-        },
-        {
-            "role": "user",
-            "content": [
-                {"type": "tool_result", "tool_use_id": "a", "content": "1"},
-                {"type": "tool_result", "tool_use_id": "b", "content": "2", "is_error": True},
-                text("and"),
-            ],
-        },
-    ]
-
-
-def test_a_result_that_comes_late_moves_to_its_call() -> None:
-    turns = [
-        HI,
-        Turn("assistant", [ToolCall("a", "grep", ""), ToolCall("b", "ls", "")]),
-        Turn("user", [ToolResult("a", [Text("1")])]),
-        Turn("assistant", [Text("Wait.")]),
-        Turn("user", [ToolResult("b", [Text("2")])]),
-    ]
-    assert [[block["type"] for block in message["content"]] for message in messages(*turns)] == [
-        ["text"],
-        ["tool_use", "tool_use"],
-        ["tool_result", "tool_result"],
-        ["text"],
-    ]
-
-
-def test_arguments_that_are_no_object_are_wrapped_and_ids_made_fit() -> None:
-    turns = [
-        HI,
-        Turn("assistant", [ToolCall("functions.grep:0", "mcp.grep", '{"a": ')]),
-        Turn("user", [ToolResult("functions.grep:0", [])]),
-    ]
-    [_, calls, results] = messages(*turns)
-    [call] = calls["content"]
-    assert call["input"] == {"INVALID_JSON": '{"a": '}
-    assert call["id"] == results["content"][0]["tool_use_id"] != "functions.grep:0"
-    assert call["name"].startswith("mcp_grep_")
-
-
-def test_a_free_text_call_is_one_of_the_function_that_stands_for_its_tool() -> None:
-    turn = Turn("assistant", [ToolCall("a", "patch", "*** Begin", is_custom=True)])
-    conversation = asked(HI, turn, Turn("user", [ToolResult("a", [])]), tools=[Tool("patch", is_custom=True)])
-    body = sent(conversation)
-    assert body["messages"][1]["content"][0]["input"] == {"input": "*** Begin"}
-    assert body["tools"][0]["input_schema"]["required"] == ["input"]
-    assert conversation.sent["patch"].is_custom
-
-
-def test_only_what_anthropic_sealed_goes_to_anthropic() -> None:
-    turn = Turn(
-        "assistant",
-        [
-            Thinking("a", Seal("anthropic", "signature", "EqQB")),
-            Thinking("b", Seal("openai", "encrypted", "gAAA")),
-            Thinking("c"),
-            Thinking(seal=Seal("anthropic", "encrypted", "EmwK")),
-            Text("So."),
-        ],
-        "messages[1]",
-    )
-    conversation = asked(HI, turn)
-    assert sent(conversation)["messages"][1]["content"] == [
-        {"type": "thinking", "thinking": "a", "signature": "EqQB"},
-        {"type": "redacted_thinking", "data": "EmwK"},
-        text("So."),
-    ]
-    assert conversation.adapted == ["messages[1] reasoning: left out"]
-
-
-def test_a_thought_that_led_to_nothing_ends_no_message() -> None:
-    turn = Turn("assistant", [Text("So."), Thinking("a", Seal("anthropic", "signature", "EqQB"))])
-    assert messages(HI, turn, HI)[1]["content"] == [text("So.")]
-
-
-def test_a_begun_answer_ends_without_white_space_and_a_refusal_is_text() -> None:
-    assert messages(HI, Turn("assistant", [Refusal("No. ")]))[1]["content"] == [text("No.")]
-
-
-def test_files_become_blocks() -> None:
-    parts: list[Part] = [
-        Image("image/png", "iVBO", detail="high"),
-        Image(url="https://example.com/a.png"),
-        Document("application/pdf", "JVBE", name="a.pdf", context="c", wants_citations=True, cache=CacheMark()),
-        Document("text/csv", "YSxi"),
-        Document(text="words"),
-    ]
-    conversation = asked(Turn("user", parts, "messages[0]"))
-    assert sent(conversation)["messages"][0]["content"] == [
-        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBO"}},
-        {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}},
-        {
-            "type": "document",
-            "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBE"},
-            "title": "a.pdf",
-            "context": "c",
-            "citations": {"enabled": True},
-            "cache_control": {"type": "ephemeral"},
-        },
-        {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "a,b"}},
-        {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "words"}},
-    ]
-    assert conversation.adapted == ["messages[0] image detail: left out"]
-
-
-def test_images_in_results_stay_there() -> None:
-    result = ToolResult("a", [Text("see", CacheMark()), Image("image/png", "iVBO")])
-    [block] = messages(HI, Turn("assistant", [ToolCall("a", "f", "")]), Turn("user", [result]))[2]["content"]
-    assert [part["type"] for part in block["content"]] == ["text", "image"]
-    assert block["cache_control"] == {"type": "ephemeral"}
-
-
-def test_an_image_in_an_answer_cannot_be_said() -> None:
-    with pytest.raises(UnsupportedField) as refused:
-        messages(HI, Turn("assistant", [Image("image/png", "iVBO")], "messages[1]"))
-    assert refused.value.param == "messages[1]"
-
-
-def test_instructions_alone_are_what_there_is_to_answer() -> None:
-    conversation = asked(Turn("system", [Text("Say hi.")]))
-    body = sent(conversation)
-    assert "system" not in body
-    assert body["messages"] == [{"role": "user", "content": [text("Say hi.")]}]
-    assert conversation.adapted == ["the last system message: sent as the user's"]
-
-
-def test_nothing_to_answer_is_refused() -> None:
-    with pytest.raises(InvalidRequest) as refused:
-        messages(Turn("user", [Text(" ")], "messages[0]"))
-    assert refused.value.param == "messages[0]"
 
 
 @pytest.mark.parametrize(
@@ -319,20 +122,38 @@ def test_a_budget_that_would_be_refused_is_left_out_and_named(conversation: Conv
 
 def test_sampling_is_clamped_and_what_thinking_forbids_left_out() -> None:
     conversation = asked(tuning=Tuning(temperature=1.4, top_k=9, seed=1, user="u1"))
-    body = sent(conversation)
+    body = sent(conversation, NEW)
     assert (body["temperature"], body["top_k"], body["metadata"]) == (1, 9, {"user_id": "u1"})
     assert conversation.adapted == ["seed: left out", "temperature: 1.4 -> 1"]
     thinking = asked(tuning=Tuning(temperature=0.2, top_p=0.5, top_k=9), reasoning=Reasoning(effort="low"))
-    assert not {"temperature", "top_p", "top_k"} & sent(thinking).keys()
+    assert not {"temperature", "top_p", "top_k"} & sent(thinking, NEW).keys()
     assert thinking.adapted == ["temperature: left out", "top_p: left out", "top_k: left out"]
 
 
 def test_of_temperature_and_top_p_newer_models_get_the_one_that_says_something() -> None:
     conversation = asked(tuning=Tuning(temperature=0.2, top_p=0.5))
-    assert "top_p" not in sent(conversation)
+    assert "top_p" not in sent(conversation, NEW)
     assert conversation.adapted == ["top_p: left out"]
-    assert sent(asked(tuning=Tuning(temperature=1, top_p=0.5)))["top_p"] == 0.5
+    assert sent(asked(tuning=Tuning(temperature=1, top_p=0.5)), NEW)["top_p"] == 0.5
     assert sent(asked(tuning=Tuning(temperature=0.2, top_p=0.5)), "claude-3-5-haiku")["top_p"] == 0.5
+
+
+@pytest.mark.parametrize("model", ["claude-opus-4-8", "anthropic/claude-opus-4.7", "claude-sonnet-5"])
+def test_models_that_draw_alone_get_no_sampling_but_what_says_nothing(model: str) -> None:
+    conversation = asked(tuning=Tuning(temperature=0.2, top_p=0.9, top_k=9))
+    assert not {"temperature", "top_p", "top_k"} & sent(conversation, model).keys()
+    assert conversation.adapted == ["temperature: left out", "top_p: left out", "top_k: left out"]
+    assert sent(asked(tuning=Tuning(temperature=1)), model)["temperature"] == 1
+    assert sent(asked(tuning=Tuning(temperature=0.2)), "claude-sonnet-4-7")["temperature"] == 0.2
+
+
+def test_a_history_of_calls_declares_its_tools_where_none_are_offered() -> None:
+    calls = Turn("assistant", [ToolCall("a", "grep", ""), ToolCall("b", "grep", "")])
+    conversation = asked(HI, calls, Turn("user", [ToolResult("a", []), ToolResult("b", [])]))
+    body = sent(conversation)
+    assert body["tools"] == [{"name": "grep", "input_schema": {"type": "object", "properties": {}}}]
+    assert body["tool_choice"] == {"type": "none"}
+    assert conversation.adapted == ["tools of earlier calls: declared"]
 
 
 def test_a_schema_is_kept_and_any_json_is_answered_through_a_tool() -> None:
