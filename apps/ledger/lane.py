@@ -107,8 +107,12 @@ class Lane:
                 job.outcome.set_exception(LedgerUnavailable())
 
     def settlements(self) -> list[Job]:
-        """Those whose callers wait."""
-        return [job for job in self._jobs() if isinstance(job.operation, Settle) and not job.outcome.done()]
+        """Those whose callers wait. What is on disk already, a dead process's, has none."""
+        return [
+            job
+            for job in self._jobs()
+            if isinstance(job.operation, Settle) and job.journal is None and not job.outcome.done()
+        ]
 
     def _jobs(self) -> list[Job]:
         # What the store did not take is back in the queue while its batch pauses; what is busy is of the batch.

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.faults.calling import Calling, slow
 from tests.faults.clusters import Cluster, own_cluster, server_programs
 from tests.flows.bills import bill
 from tests.flows.endpoints import CHAT, MESSAGES, RESPONSES, TEXT_ENDPOINTS, Endpoint, Tokens
-from tests.flows.rig import Operator, Person, Reply, Server, events_of, eventually
-from tests.flows.upstream import Answer, Received, Script, ScriptedUpstream, served
+from tests.flows.rig import Operator, Person, Server, eventually
+from tests.flows.upstream import Script, ScriptedUpstream
 
 pytestmark = pytest.mark.skipif(server_programs() is None, reason="PostgreSQL's server programs are not installed")
 
@@ -50,12 +48,7 @@ class Site:
         self._scripted = scripted
 
     def add_upstream(self, endpoint: Endpoint, *, gap_s: float = 0.0) -> Script:
-        def answer(received: Received) -> Answer:
-            whole = served(endpoint, TOKENS, gap_s=gap_s)(received)
-            # Plain replies take their time too.
-            return whole if whole.is_chunked or not gap_s else replace(whole, steps=[5 * gap_s, *whole.steps])
-
-        script = self._scripted.script(answer)
+        script = self._scripted.script(slow(endpoint, TOKENS, gap_s=gap_s))
         self.operator.run(
             "add_route", endpoint.model, "--provider", "scripted", "--dialect", endpoint.dialect,
             "--base-url", script.base_url + endpoint.base_path, "--upstream-model", "theirs",
@@ -84,35 +77,6 @@ def site(tmp_path: Path, cluster: Cluster, scripted: ScriptedUpstream) -> Iterat
     site.close()
 
 
-class Calling(threading.Thread):
-    """A call that is under way; `reply` waits for its end."""
-
-    def __init__(self, person: Person, endpoint: Endpoint, *, is_stream: bool) -> None:
-        super().__init__(daemon=True)
-        self._person, self._endpoint, self._is_stream = person, endpoint, is_stream
-        self._reply: Reply | None = None
-        self.start()
-
-    def run(self) -> None:
-        self._reply = self._person.call(self._endpoint.path, self._endpoint.body(stream=self._is_stream))
-
-    @property
-    def reply(self) -> Reply:
-        self.join(timeout=30)
-        assert self._reply is not None
-        return self._reply
-
-    @property
-    def billing(self) -> Any:
-        if not self._is_stream:
-            return self.reply.billing
-        for event in events_of(self.reply.body):
-            holder = event if event == "[DONE]" or "hypereal" in event else event.get("response", {})
-            if "hypereal" in holder:
-                return holder["hypereal"]["billing"]
-        return None
-
-
 def begin(site: Site, person: Person, endpoints: tuple[Endpoint, ...] = TEXT_ENDPOINTS) -> list[Calling]:
     """A stream and a plain call of each endpoint, all of them upstream by now."""
     scripts = [site.add_upstream(endpoint, gap_s=0.15) for endpoint in endpoints]
@@ -135,14 +99,14 @@ def test_calls_that_end_in_a_short_outage_are_billed_once_it_is_over(site: Site)
     site.server.stop()
     site.server.start()
     alice = site.operator.person("alice")
-    streams = [call for call in begin(site, alice) if call._is_stream]
+    streams = [call for call in begin(site, alice) if call.is_stream]
     site.cluster.stop("immediate")
     time.sleep(3)
     site.cluster.start()
     back_at = time.monotonic()
     for call in streams:
-        assert call.billing["credits_charged"] == cost(call._endpoint)
-        assert call.billing["balance_before"] - call.billing["balance_after"] == cost(call._endpoint)
+        assert call.billing["credits_charged"] == cost(call.endpoint)
+        assert call.billing["balance_before"] - call.billing["balance_after"] == cost(call.endpoint)
     assert time.monotonic() - back_at < 5
     served_calls = [record for record in alice.records() if record["status"] == "succeeded"]
     assert alice.balance == 1_000 - sum(record["credits_charged"] for record in served_calls)
@@ -177,8 +141,8 @@ def test_settlements_of_a_long_outage_are_pending_and_made_when_it_is_over(site:
     for call in calls:
         assert call.reply.status == 200
         assert call.billing == {
-            "model": call._endpoint.model,
-            "credits_charged": cost(call._endpoint),
+            "model": call.endpoint.model,
+            "credits_charged": cost(call.endpoint),
             "balance_before": None,
             "balance_after": None,
             "settlement": "pending",
@@ -241,7 +205,7 @@ def test_without_a_journal_calls_of_a_long_outage_fail_and_cost_nothing(
         calls = begin(site, alice, (CHAT, MESSAGES))
         cluster.stop("immediate")
         for call in calls:
-            assert call.billing is None if call._is_stream else call.reply.refusal == (503, "store_unavailable")
+            assert call.billing is None if call.is_stream else call.reply.refusal == (503, "store_unavailable")
             assert b"store_unavailable" in call.reply.body
         assert not (site.data_dir / "journal").exists()
         cluster.start()

@@ -251,6 +251,22 @@ async def test_what_a_killed_neighbour_left_is_made_within_one_look(
     assert store.repeats == [True]
 
 
+async def test_a_replay_that_takes_its_time_is_not_written_down_again(
+    committer: Committer, store: ScriptedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(late, "ADOPT_EVERY_S", 0.05)
+    store.gate.clear()
+    settlement = settle(hold(), 10)
+    path = tmp_path / f"{new_id()}.journal"
+    path.write_bytes(render(settlement))
+    await until(lambda: committer.journalled == 1)
+    await asyncio.sleep(2 * SETTLE_PATIENCE_S)
+    assert (on_disk(tmp_path), committer.journalled) == ([settlement], 1)
+    store.gate.set()
+    await until(lambda: not path.exists())
+    assert (store.committed, committer.journalled) == ([[settlement]], 0)
+
+
 async def test_journals_are_left_alone_while_the_store_is_away(
     committer: Committer, store: ScriptedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
