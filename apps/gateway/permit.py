@@ -98,6 +98,10 @@ def permit(
         ordered = [route for route in ordered if dialect.name in route.dialects]
     if not ordered:
         raise _unreachable(model, routes)
+    worst = bound(model, request, price=price, writes_1h=writes_1h)
+    is_strict = call.headers.get(headers.STRICT_MAX_TOKENS, b"").lower() == b"true"
+    if is_strict and worst.asked_output > worst.wanted_output:
+        raise InvalidRequest(f"{model.model_id} writes {worst.wanted_output} tokens at most.", param="max_tokens")
     way, able = first_way(ordered, model=model, dialect=dialect, request=request, account_tag=account.account_id.hex)
     return Permit(
         key=key,
@@ -108,10 +112,10 @@ def permit(
         routes=able,
         way=way,
         price=price,
-        worth=bound(model, request, price=price, writes_1h=writes_1h),
+        worth=worst,
         writes_1h=writes_1h,
         session_id=session_id,
-        is_strict=call.headers.get(headers.STRICT_MAX_TOKENS, b"").lower() == b"true",
+        is_strict=is_strict,
     )
 
 

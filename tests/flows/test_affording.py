@@ -119,7 +119,9 @@ def test_no_answer_is_longer_than_what_was_held_for_it(alice: Person, add_upstre
     most = MODELS[CHAT.model]["max_output_tokens"]
     reply = alice.call(CHAT.path, CHAT.body(max_tokens=10**9))
     assert (reply.headers["x-hypereal-max-tokens"], script.calls[0].json["max_tokens"]) == (str(most), most)
-    asked = alice.call(CHAT.path, CHAT.body(max_tokens=most))
+    refused = alice.call(CHAT.path, CHAT.body(max_tokens=most + 1), **STRICT)
+    assert (refused.refusal, str(most) in refused.error["message"]) == ((400, "invalid_request"), True)
+    asked = alice.call(CHAT.path, CHAT.body(max_tokens=most), **STRICT)
     assert ("x-hypereal-max-tokens" in asked.headers, script.calls[1].json["max_tokens"]) == (False, most)
 
 
