@@ -6,10 +6,13 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import anthropic._models
+import anthropic._streaming
 import openai._models
+import openai._streaming
 from anthropic.types import RawMessageStreamEvent
 from openai.types.chat import ChatCompletionChunk
 from openai.types.responses import ResponseStreamEvent
@@ -35,21 +38,43 @@ def frame(event: dict[str, Any], *, is_named: bool = True) -> bytes:
     return f"{name}data: {json.dumps(event, separators=(',', ':'))}\n\n".encode()
 
 
+Read = Callable[[bytes], list[Any]]
+"""A chunk's bytes -> the models that an SDK's stream yields for it: split, parsed, constructed as its own code does."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """How a provider begins to answer, one chunk of text of it, and how its SDK makes a model of that."""
+    """How a provider begins to answer, one chunk of text of it, and how its official SDK reads that."""
 
     opening: bytes
     chunk: bytes
-    model: Callable[[Any], Any] | None
+    read: Read | None
 
 
-def _openai(kind: object) -> Callable[[Any], Any]:
-    return lambda value: openai._models.construct_type(type_=kind, value=value)
+def _openai(kind: object) -> Read:
+    def read(chunk: bytes) -> list[Any]:
+        events = openai._streaming.SSEDecoder().iter_bytes(iter([chunk]))
+        return [openai._models.construct_type(type_=kind, value=event.json()) for event in events]
+
+    return read
 
 
-def _anthropic(kind: object) -> Callable[[Any], Any]:
-    return lambda value: anthropic._models.construct_type(type_=kind, value=value)
+def _anthropic(kind: object) -> Read:
+    def read(chunk: bytes) -> list[Any]:
+        events = anthropic._streaming.SSEDecoder().iter_bytes(iter([chunk]))
+        return [anthropic._models.construct_type(type_=kind, value=event.json()) for event in events]
+
+    return read
+
+
+def _google() -> Read | None:
+    """Google's SDK where it is installed: it is no dependency of ours."""
+    try:
+        from google.genai import types  # type: ignore[import-not-found,unused-ignore]
+    except ImportError:
+        return None
+    model = types.GenerateContentResponse
+    return lambda chunk: [model._from_response(response=json.loads(chunk[6:]), kwargs={})]
 
 
 def _chat() -> Stream:
@@ -88,7 +113,7 @@ def _gemini() -> Stream:
     counts = {"promptTokenCount": 9, "candidatesTokenCount": 5, "totalTokenCount": 14}
     candidate = {"content": {"parts": [{"text": WORD}], "role": "model"}, "index": 0}
     said = frame({"candidates": [candidate], "usageMetadata": counts, "responseId": "g1"}, is_named=False)
-    return Stream(said, said, None)
+    return Stream(said, said, _google())
 
 
 STREAMS: Final = {
@@ -99,11 +124,16 @@ STREAMS: Final = {
 }
 
 
-def best_us(*steps: Callable[[], object]) -> list[float]:
-    """Microseconds for each step, in the best of a few rounds; they take turns, so that all meet the same machine."""
-    best = [float("inf")] * len(steps)
+Step = Callable[[], object]
+
+
+def best_us(*makes: Callable[[], Step]) -> list[float]:
+    """Microseconds for each step, in the best of a few rounds; they take turns, so that all meet the same machine. A
+    round is one stream: what a relay keeps for the bill is kept as in a call."""
+    best = [float("inf")] * len(makes)
     for _ in range(ROUNDS):
-        for index, step in enumerate(steps):
+        for index, make in enumerate(makes):
+            step = make()
             began = time.perf_counter()
             for _ in range(CHUNKS):
                 step()
@@ -111,7 +141,7 @@ def best_us(*steps: Callable[[], object]) -> list[float]:
     return best
 
 
-def translated(caller: str, upstream: str) -> Callable[[], object]:
+def translated(caller: str, upstream: str) -> Step:
     """One chunk on its way through a relay that is in the middle of its stream."""
     body = json.dumps({"model": "m", "stream": True, **ASKED[caller]}).encode()
     request = DIALECTS[caller].parse(body)
@@ -125,20 +155,16 @@ def translated(caller: str, upstream: str) -> Callable[[], object]:
     return lambda: relay.feed(chunk)
 
 
-def modelled(caller: str, upstream: str) -> Callable[[], object]:
-    """The same chunk read into its SDK's model, and one of the caller's dumped, without translating anything between.
-    Gemini has no SDK here: the caller's stands in."""
-    read = STREAMS[upstream] if STREAMS[upstream].model is not None else STREAMS[caller]
+def modelled(caller: str, upstream: str) -> Step:
+    """The same chunk read as its SDK's stream reads it, and a model of the caller's dumped, without translating
+    anything between. Where Gemini's SDK is not installed, the caller's stands in."""
+    stream = STREAMS[upstream] if STREAMS[upstream].read is not None else STREAMS[caller]
     shown = STREAMS[caller]
-    assert read.model is not None
-    assert shown.model is not None
-    model, data = read.model, _data(read.chunk)
-    dumped = shown.model(json.loads(_data(shown.chunk)))
-    return lambda: (model(json.loads(data)), dumped.to_json())
-
-
-def _data(raw: bytes) -> bytes:
-    return raw.partition(b"data: ")[2].strip()
+    assert stream.read is not None
+    assert shown.read is not None
+    read, chunk = stream.read, stream.chunk
+    (dumped,) = shown.read(shown.chunk)
+    return lambda: (read(chunk), dumped.to_json())
 
 
 def main() -> int:
@@ -147,7 +173,7 @@ def main() -> int:
         for upstream in UPSTREAMS:
             if caller == upstream:
                 continue
-            ours, theirs = best_us(translated(caller, upstream), modelled(caller, upstream))
+            ours, theirs = best_us(partial(translated, caller, upstream), partial(modelled, caller, upstream))
             pair = f"{caller} <- {upstream}"
             print(f"{pair:42}{1e6 / ours:>10,.0f}{ours:>10.2f}{theirs:>12.2f}{theirs / ours:>7.0f}x")
     return 0
