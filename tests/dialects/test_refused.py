@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from apps.core.errors import GatewayError
 from apps.dialects.anthropic_messages import request as messages
 from apps.dialects.common.refused import COUNTS, MAXIMA, Table, Why
 from apps.dialects.openai_chat import request as chat
@@ -49,13 +50,13 @@ def test_values_that_cost_nothing_extra_pass(endpoint: str, name: str, value: st
     assert sent(endpoint, **{name: value})[name] == value
 
 
+KEPT = {"conversation", "container", "file_ids", "vector_store_ids", "cached_content", "cachedContent"}
 IDS = {
-    "chat": {"previous_response_id", "conversation", "prompt", "container", "file_ids", "vector_store_ids",
-             "cached_content"},
-    "responses": {"conversation", "prompt", "container", "file_ids", "vector_store_ids"},
-    "images": {"previous_response_id", "conversation", "file_ids"},
-    "messages": {"container", "previous_response_id", "conversation", "file_ids", "vector_store_ids"},
-}  # fmt: skip
+    "chat": {*KEPT, "previous_response_id", "prompt"},
+    "responses": {*KEPT, "prompt"},
+    "images": {*KEPT, "previous_response_id"},
+    "messages": {*KEPT, "previous_response_id"},
+}
 
 
 @pytest.mark.parametrize("endpoint", IDS)
@@ -65,6 +66,17 @@ def test_ids_that_nobody_can_have_from_us_are_not_found(endpoint: str) -> None:
         for value in ("id_1", {"id": "id_1"}, ["id_1"]):
             with pytest.raises(UnknownState):
                 parse(endpoint, **{name: value})
+
+
+@pytest.mark.parametrize("name", ["models", "service_tier", "api_base", "cached_content", "best_of"])
+def test_fields_cannot_hide_in_what_some_endpoints_unpack(name: str) -> None:
+    for hidden in ({"extra_body": {name: "x" * 50}}, {"extra_body": {"google": {name: "x" * 50}}}):
+        with pytest.raises(GatewayError, match=f"`{name}`"):
+            parse("chat", **hidden)
+    thinking = {"extra_body": {"google": {"thinking_config": {"include_thoughts": True}}}}
+    assert sent("chat", **thinking)["extra_body"] == thinking["extra_body"]
+    assert parse("chat", extra_body="x").n == 1
+    assert parse("chat", extra_body={"service_tier": "flex"}).modifiers == (Modifier("service_tier", "flex"),)
 
 
 def test_what_the_tables_must_hold() -> None:

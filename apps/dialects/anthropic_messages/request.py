@@ -24,7 +24,17 @@ from apps.dialects.common.json_body import (
     read_model,
 )
 from apps.dialects.common.known import unknown_tools
-from apps.dialects.common.refused import Refusal, Table, Why, but_for, check_fields, read_tools, refuse, refuse_tool
+from apps.dialects.common.refused import (
+    EVERYWHERE,
+    Refusal,
+    Table,
+    Why,
+    but_for,
+    check_fields,
+    read_tools,
+    refuse,
+    refuse_tool,
+)
 from apps.dialects.common.upstream import lowered, start_body
 from apps.dialects.protocol import InvalidRequest, Request, UnknownState, UnsupportedField
 
@@ -34,28 +44,12 @@ MAX_SEARCHES: Final = 20
 """Largest `max_uses` of web search that one call may ask for."""
 
 REFUSED: Final[Table] = {
+    **EVERYWHERE,
     **but_for("max_tokens"),
     "service_tier": Refusal(Why.PRICE, allowed=("auto", "default", "standard_only", "standard"), is_priceable=True),
     "speed": Refusal(Why.PRICE, allowed=("standard",), is_priceable=True),
     "inference_geo": Refusal(Why.PRICE, allowed=("global",), is_priceable=True),
-    "background": Refusal(Why.PRICE),
-    "models": Refusal(Why.MODEL),
-    "fallback": Refusal(Why.MODEL),
-    "fallbacks": Refusal(Why.MODEL),
-    "fallback_model": Refusal(Why.MODEL),
-    "fallback_models": Refusal(Why.MODEL),
-    "advisor": Refusal(Why.MODEL),
-    "provider": Refusal(Why.MODEL),
-    "route": Refusal(Why.MODEL),
-    "plugins": Refusal(Why.MODEL),
-    "transforms": Refusal(Why.MODEL),
-    "preset": Refusal(Why.MODEL),
-    "container": Refusal(Why.STATE),
-    "mcp_servers": Refusal(Why.REACH),
     "previous_response_id": Refusal(Why.STATE),
-    "conversation": Refusal(Why.STATE),
-    "file_ids": Refusal(Why.STATE),
-    "vector_store_ids": Refusal(Why.STATE),
 }
 
 # The caller runs bash_*, text_editor_*, computer_*, memory_* itself; tool search costs nothing but its tokens.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -47,6 +47,28 @@ MAXIMA: Final = (
 """How many answers and how long: what bounds the output at some provider, under each of its names."""
 
 
+_MODEL: Final = (
+    "models", "model_list", "compound_custom", "deployment_id", "adapter_id", "lora_request",
+    "fallback", "fallbacks", "fallback_model", "fallback_models", "advisor", "advisor_model",
+    "provider", "custom_llm_provider", "route", "plugins", "transforms", "preset",
+    "api_base", "base_url",
+)  # fmt: skip
+_REACH: Final = (
+    "mcp_servers", "data_sources", "kv_transfer_params", "chat_template", "api_key", "extra_headers", "extra_query",
+)  # fmt: skip
+_PRICE: Final = ("background", "deferred", "prediction", "use_beam_search", "search_parameters", "audio")
+_STATE: Final = ("conversation", "container", "file_ids", "vector_store_ids", "cached_content", "cachedContent")
+EVERYWHERE: Final[Table] = {
+    **{name: Refusal(Why.MODEL) for name in _MODEL},
+    **{name: Refusal(Why.REACH) for name in _REACH},
+    **{name: Refusal(Why.PRICE) for name in _PRICE},
+    **{name: Refusal(Why.STATE) for name in _STATE},
+}
+"""What some provider, proxy or server of open models would obey, whatever the dialect."""
+NESTS: Final = ("extra_body", "google")
+"""Where fields of the top level may hide: Gemini's endpoint of chat reads `extra_body.google`."""
+
+
 def but_for(*own: str) -> Table:
     """Refuse every name of a count or a maximum that is not this dialect's own: an upstream that knew it would write
     more than was held for."""
@@ -68,7 +90,14 @@ def check_fields(fields: Mapping[str, Raw], table: Table) -> tuple[Modifier, ...
 
     Raises: UnsupportedField or UnknownState, naming the first field of the table that says something it may not.
     """
-    modifiers: list[Modifier] = []
+    modifiers = list(_check_level(fields, table))
+    for name in NESTS:
+        fields = nested(fields, name)
+        modifiers += _check_level(fields, table)
+    return tuple(modifiers)
+
+
+def _check_level(fields: Mapping[str, Raw], table: Table) -> Iterator[Modifier]:
     for name in sorted(table.keys() & fields.keys()):
         raw = given(fields, name)
         if raw is None:
@@ -84,8 +113,7 @@ def check_fields(fields: Mapping[str, Raw], table: Table) -> tuple[Modifier, ...
             continue
         if not refusal.is_priceable or not isinstance(value, str):
             raise refuse(name, refusal.why)
-        modifiers.append(Modifier(name, value))
-    return tuple(modifiers)
+        yield Modifier(name, value)
 
 
 def refuse_modifier(modifier: Modifier) -> GatewayError:

@@ -28,6 +28,7 @@ from apps.dialects.common.json_body import (
 )
 from apps.dialects.common.known import unknown_tools
 from apps.dialects.common.refused import (
+    EVERYWHERE,
     Refusal,
     Table,
     Why,
@@ -47,34 +48,20 @@ MAXIMA: Final = ("max_tokens", "max_completion_tokens")
 IMAGE_SIZES: Final = ("1K", "2K", "4K")
 
 REFUSED: Final[Table] = {
+    **EVERYWHERE,
     **but_for("n", *MAXIMA),
-    "service_tier": Refusal(Why.PRICE, allowed=("auto", "default", "standard"), is_priceable=True),
+    "service_tier": Refusal(Why.PRICE, allowed=("auto", "default", "standard", "on_demand"), is_priceable=True),
     "speed": Refusal(Why.PRICE, allowed=("standard",), is_priceable=True),
     "inference_geo": Refusal(Why.PRICE, allowed=("global",), is_priceable=True),
-    "background": Refusal(Why.PRICE),
-    "prediction": Refusal(Why.PRICE),
     "web_search_options": Refusal(Why.PRICE),
-    "search_parameters": Refusal(Why.PRICE),
     "enable_search": Refusal(Why.PRICE),
     "search_options": Refusal(Why.PRICE),
-    "audio": Refusal(Why.PRICE),
-    "models": Refusal(Why.MODEL),
-    "fallbacks": Refusal(Why.MODEL),
-    "provider": Refusal(Why.MODEL),
-    "route": Refusal(Why.MODEL),
-    "plugins": Refusal(Why.MODEL),
-    "transforms": Refusal(Why.MODEL),
-    "preset": Refusal(Why.MODEL),
+    "search_settings": Refusal(Why.PRICE),
+    "enable_code_interpreter": Refusal(Why.PRICE),
+    "vl_high_resolution_images": Refusal(Why.PRICE),
     "store": Refusal(Why.REACH),
     "previous_response_id": Refusal(Why.STATE),
-    "conversation": Refusal(Why.STATE),
     "prompt": Refusal(Why.STATE),
-    "container": Refusal(Why.STATE),
-    "file_ids": Refusal(Why.STATE),
-    "vector_store_ids": Refusal(Why.STATE),
-    "data_sources": Refusal(Why.REACH),
-    "cached_content": Refusal(Why.STATE),
-    "mcp_servers": Refusal(Why.REACH),
 }
 
 # Types beside these are the caller's own (`function`, `custom`) or nothing that anybody is billed for yet.

@@ -15,7 +15,7 @@ from apps.dialects.common.json_body import (
     read_model,
     read_text,
 )
-from apps.dialects.common.refused import Refusal, Table, Why, but_for, check_fields, refuse
+from apps.dialects.common.refused import EVERYWHERE, Refusal, Table, Why, but_for, check_fields, refuse
 from apps.dialects.common.upstream import start_body
 from apps.dialects.protocol import Demand, InvalidRequest, Request
 
@@ -24,23 +24,17 @@ MAX_PARTIAL_IMAGES: Final = 3
 MAX_PIXELS: Final = 1536 * 1024
 """The largest image whose tokens the catalog's `image_output_tokens` bound."""
 
+# `background` is how an image is laid on its ground.
 REFUSED: Final[Table] = {
+    **{name: row for name, row in EVERYWHERE.items() if name != "background"},
     **but_for("n"),
     "service_tier": Refusal(Why.PRICE, allowed=("auto", "default", "standard"), is_priceable=True),
     "speed": Refusal(Why.PRICE, allowed=("standard",), is_priceable=True),
-    "models": Refusal(Why.MODEL),
-    "fallbacks": Refusal(Why.MODEL),
-    "provider": Refusal(Why.MODEL),
-    "route": Refusal(Why.MODEL),
-    "plugins": Refusal(Why.MODEL),
-    "preset": Refusal(Why.MODEL),
     "previous_response_id": Refusal(Why.STATE),
-    "conversation": Refusal(Why.STATE),
     "image": Refusal(Why.UNPRICED_KIND),
     "images": Refusal(Why.UNPRICED_KIND),
     "image_url": Refusal(Why.UNPRICED_KIND),
     "mask": Refusal(Why.UNPRICED_KIND),
-    "file_ids": Refusal(Why.STATE),
 }
 
 QUALITIES: Final = {"low": "low", "medium": "medium", "high": "high", "auto": "auto", "standard": "auto", "hd": "high"}

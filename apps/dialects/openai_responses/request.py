@@ -25,6 +25,7 @@ from apps.dialects.common.json_body import (
 )
 from apps.dialects.common.known import unknown_tools
 from apps.dialects.common.refused import (
+    EVERYWHERE,
     Refusal,
     Table,
     ToolHead,
@@ -39,27 +40,12 @@ from apps.dialects.common.upstream import lowered, namespaced, start_body
 from apps.dialects.protocol import InvalidRequest, Request, State, UnknownState
 
 REFUSED: Final[Table] = {
+    **EVERYWHERE,
     **but_for("max_output_tokens"),
     "service_tier": Refusal(Why.PRICE, allowed=("auto", "default", "standard"), is_priceable=True),
     "speed": Refusal(Why.PRICE, allowed=("standard",), is_priceable=True),
     "inference_geo": Refusal(Why.PRICE, allowed=("global",), is_priceable=True),
-    "background": Refusal(Why.PRICE),
-    "prediction": Refusal(Why.PRICE),
-    "search_parameters": Refusal(Why.PRICE),
-    "audio": Refusal(Why.PRICE),
-    "models": Refusal(Why.MODEL),
-    "fallbacks": Refusal(Why.MODEL),
-    "provider": Refusal(Why.MODEL),
-    "route": Refusal(Why.MODEL),
-    "plugins": Refusal(Why.MODEL),
-    "transforms": Refusal(Why.MODEL),
-    "preset": Refusal(Why.MODEL),
-    "conversation": Refusal(Why.STATE),
     "prompt": Refusal(Why.STATE),
-    "container": Refusal(Why.STATE),
-    "file_ids": Refusal(Why.STATE),
-    "vector_store_ids": Refusal(Why.STATE),
-    "mcp_servers": Refusal(Why.REACH),
 }
 
 MAX_ID_CHARS: Final = 200
