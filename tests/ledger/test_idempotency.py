@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import connection
 
 from apps.core.tokens import TokenUsage
 from apps.ledger import services
@@ -15,6 +16,7 @@ from apps.ledger.idempotency import KEPT_S, AlreadyServed, Idempotency, PastCall
 from apps.ledger.models import IdempotencyKey
 from apps.ledger.operations import Granted, Hold, HoldRefused, Outcome, Released, Settled
 from apps.ledger.store import orm
+from apps.ledger.store.statements import Statements
 from tests.ledger.contract import Payer, StoreDoor, backend_store, entries, only, problems, purse
 
 KEY, BODY, OTHER_BODY = "k" * 64, "b" * 64, "c" * 64
@@ -208,6 +210,26 @@ def test_processes_agree_on_who_is_first(ledger_db: None, alice: Payer) -> None:
         told = [name for names in processes.map(ask, range(4)) for name in names]
     assert sorted(told) == ["Granted"] + ["HoldRefused"] * 19
     assert purse(alice) == (1_000, 10)
+
+
+def test_a_named_call_costs_no_round_trip_more(door: StoreDoor, alice: Payer, monkeypatch: pytest.MonkeyPatch) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("round trips are to a server")
+    answers, trips = Statements.answers, 0
+
+    async def counted(self: Statements) -> list[bytes | None]:
+        nonlocal trips
+        trips += 1
+        return await answers(self)
+
+    monkeypatch.setattr(Statements, "answers", counted)
+    asked = named(alice)
+    door.commit([asked])
+    assert trips == 2
+    door.commit([replace(alice.settle(asked, 40), reply=b"{}")])
+    assert trips == 4
+    past(door.commit([named(alice)]))
+    assert trips == 6
 
 
 def test_what_has_no_key_reads_and_writes_none(door: StoreDoor, alice: Payer) -> None:
