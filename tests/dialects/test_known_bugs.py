@@ -209,7 +209,7 @@ def test_bug_07_reasoning_that_a_provider_does_not_take_is_named() -> None:
     way = passage("responses", ANTHROPIC_MESSAGES, input=[foreign, {"role": "user", "content": "Hi"}])
     body = way.upstream_body(upstream_model="claude-opus-4-8", max_tokens=9, account_tag="acc")
     assert b"gAAA" not in body
-    assert [line for line in way.adapted if "reasoning" in line] == ["input[0] reasoning: left out"]
+    assert [line for line in way.adapted if "reasoning" in line] == ["reasoning of another provider: left out"]
 
 
 # 8. An error within a stream swallowed, and the stream ended as a success: litellm#4562, Portkey#741.

@@ -136,7 +136,7 @@ class _TurnWriter:
         if isinstance(part, Thinking):
             block = upstream_block(part)
             if block is None:
-                note(self._conversation, f"{turn.field} reasoning: left out")
+                note(self._conversation, "reasoning of another provider: left out")
             return block
         if isinstance(part, ToolCall):
             return _call_block(part)

@@ -127,7 +127,7 @@ def test_only_what_anthropic_sealed_goes_to_anthropic() -> None:
         {"type": "redacted_thinking", "data": "EmwK"},
         text("So."),
     ]
-    assert conversation.adapted == ["messages[1] reasoning: left out"]
+    assert conversation.adapted == ["reasoning of another provider: left out"]
 
 
 def test_a_thought_that_led_to_nothing_ends_no_message() -> None:
