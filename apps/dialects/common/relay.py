@@ -52,15 +52,15 @@ class EventRelay(ABC):
 
     def _take_all(self, events: list[Event]) -> bytes:
         state = self.state
-        sent = []
+        relayed = b""
         for event in events:
             try:
-                sent.append(self._take(event) if event.data else event.frame)
+                # Mostly there is one event, and adding to nothing copies nothing.
+                relayed += self._take(event) if event.data else event.frame
             except UNREADABLE:
                 state.failure = "The upstream sent an event that cannot be read."
             if state.failure is not None or state.is_complete:
                 break
-        relayed = sent[0] if len(sent) == 1 else b"".join(sent)
         state.relayed_bytes += len(relayed)
         return relayed
 

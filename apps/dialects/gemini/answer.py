@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 import msgspec
+from msgspec import Raw
 
-from apps.core.tokens import NO_USAGE
+from apps.core.tokens import NO_USAGE, TokenUsage
+from apps.dialects.common.json_body import NULL
 from apps.dialects.common.scrub import failure_message
 from apps.dialects.gemini.endings import blocked, read_ending
 from apps.dialects.gemini.parts import END, PICTURE, TEXT, Part, arguments_of, image_of, new_call_id, signature_of
@@ -37,7 +39,8 @@ class Reply(msgspec.Struct, rename="camel", gc=False):
 
     candidates: list[Candidate] | None = None
     prompt_feedback: Feedback | None = None
-    usage_metadata: Any = None
+    usage_metadata: Raw = NULL
+    """Every chunk repeats it, and only the last one counts: it is read once."""
     response_id: str | None = None
     error: Any = None
 
@@ -48,6 +51,7 @@ class Reply(msgspec.Struct, rename="camel", gc=False):
 
 
 REPLY: Final = msgspec.json.Decoder(Reply)
+_ANY: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(Any)
 
 
 def read_answer(body: bytes) -> Answer:
@@ -58,7 +62,7 @@ def read_answer(body: bytes) -> Answer:
         raise ValueError("nested too deeply") from None
     if reply.error:
         return Answer(reply.response_id or "", failure=failure_message(reply.error))
-    usage = read_usage(reply.usage_metadata)
+    usage = usage_of(reply.usage_metadata)
     if reply.is_blocked and reply.prompt_feedback is not None:
         ending = blocked(reply.prompt_feedback.block_reason)
         return Answer(reply.response_id or "", [Choice([], ending)], usage or NO_USAGE)
@@ -66,6 +70,11 @@ def read_answer(body: bytes) -> Answer:
         raise ValueError("no candidates")
     candidates = sorted(reply.candidates, key=lambda candidate: candidate.index or 0)
     return Answer(reply.response_id or "", [_read_choice(candidate) for candidate in candidates], usage)
+
+
+def usage_of(raw: Raw) -> TokenUsage | None:
+    """Raises: ValueError, where it is no JSON."""
+    return read_usage(_ANY.decode(raw))
 
 
 def _read_choice(candidate: Candidate) -> Choice:

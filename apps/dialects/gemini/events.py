@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 
 from apps.core.tokens import NO_USAGE
+from apps.dialects.common.json_body import NULL
 from apps.dialects.common.scrub import failure_message, is_overload
 from apps.dialects.common.sse import Event
-from apps.dialects.gemini.answer import REPLY, Candidate, Reply
+from apps.dialects.gemini.answer import REPLY, Candidate, Reply, usage_of
 from apps.dialects.gemini.endings import blocked, read_ending
 from apps.dialects.gemini.partial_args import add_partial
 from apps.dialects.gemini.parts import (
@@ -25,7 +26,6 @@ from apps.dialects.gemini.parts import (
     signature_of,
 )
 from apps.dialects.gemini.tokens import read_logprobs
-from apps.dialects.gemini.usage import read_usage
 from apps.dialects.hub.answer import Ending
 from apps.dialects.hub.conversation import Thinking
 from apps.dialects.hub.events import (
@@ -54,7 +54,7 @@ class GeminiReader:
     def __init__(self, *, n: int = 1) -> None:
         self._n = n
         self._has_begun = False
-        self._usage: Any = None
+        self._usage = NULL
         self._candidates: dict[int, _CandidateReader] = {}
         self._endings: dict[int, Ending] = {}
 
@@ -65,7 +65,7 @@ class GeminiReader:
         events: list[HubEvent] = []
         if not self._has_begun:
             self._begin(chunk, events)
-        if chunk.usage_metadata is not None:
+        if chunk.usage_metadata is not NULL:
             self._usage = chunk.usage_metadata
         for candidate in chunk.candidates or ():
             self._read(candidate, events)
@@ -74,7 +74,7 @@ class GeminiReader:
         return events
 
     def end(self) -> Sequence[HubEvent]:
-        usage = read_usage(self._usage)
+        usage = usage_of(self._usage)
         is_blocked = bool(self._endings) and not self._candidates
         if usage is None and is_blocked:
             usage = NO_USAGE
@@ -87,7 +87,7 @@ class GeminiReader:
     def _begin(self, chunk: Reply, events: list[HubEvent]) -> None:
         self._has_begun = True
         events.append(Begin(chunk.response_id or ""))
-        usage = read_usage(chunk.usage_metadata)
+        usage = usage_of(chunk.usage_metadata)
         if usage is not None:
             events.append(UsageRead(usage, counts_output=False))
 
@@ -98,7 +98,8 @@ class GeminiReader:
             reader = self._candidates[index] = _CandidateReader(index)
         content = candidate.content
         if content is not None and content.parts is not None:
-            logprobs = read_logprobs(candidate.logprobs_result)
+            result = candidate.logprobs_result
+            logprobs = None if result is None else read_logprobs(result)
             for part in content.parts:
                 reader.read(part, logprobs, events)
                 logprobs = None
