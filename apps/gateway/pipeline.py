@@ -169,8 +169,8 @@ async def reply_whole(running: Running, forwarded: Forwarded, send: Send, stores
     usage, is_estimated = await meter(permitted, facts, is_final=True, record=running.record, counter=stores.counter)
     model_id = permitted.model.model_id
     shown_model_id = None if route.exposes_model else model_id
-    mark = mark_of(running.call.request_id)
     keeps = keeps_reply(running.call, permitted)
+    mark = mark_of(running.call.request_id) if keeps else b""
     rendered = passage.render_reply(body, model_id=shown_model_id, hypereal=mark) if keeps else b""
     receipt = await settle(
         running,

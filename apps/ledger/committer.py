@@ -119,7 +119,9 @@ class Committer:
             await asyncio.gather(stopping, return_exceptions=True)
         await self._late.close()
         try:
-            await self._store.end_lease(self.process_id)
+            # A store that did not answer just now is not asked again: whoever stops us does not wait for ever.
+            if not unfinished:
+                await self._store.end_lease(self.process_id)
         except StoreUnavailable:
             logger.warning("the lease could not be ended in order; it runs out by itself")
         await self._store.close()
@@ -227,6 +229,8 @@ class Committer:
         """The store refuses this operation for what it holds, and would refuse it again."""
         operation = job.operation
         logger.error("operation %s failed: %s", type(operation).__name__, error)
+        if isinstance(operation, Settle) and job.is_repeat and job.journal is None:
+            self._late.unsure.add(operation.request_id)
         if not job.outcome.done():
             job.outcome.set_exception(LedgerUnavailable())
         self._late.put_aside(job)

@@ -128,7 +128,9 @@ class Lane:
             self.away_since = clock.monotonic()
 
     def note_back(self) -> None:
-        self.away_since = None
+        if self.away_since is not None:
+            logger.warning("the ledger's store is back after %.1f s", clock.monotonic() - self.away_since)
+            self.away_since = None
 
     async def _commit_forever(self) -> None:
         try:

@@ -219,6 +219,18 @@ async def test_an_annulment_is_owed_however_long_the_store_is_away(forgetful: Co
     release_like(store, undone=True)
 
 
+async def test_a_settlement_that_is_refused_on_its_repeat_is_undone_too(
+    forgetful: Committer, store: ScriptedStore
+) -> None:
+    asked = hold()
+    await forgetful.hold(asked)
+    store.script.extend([AWAY, BadOperation("value too long")])
+    with pytest.raises(LedgerUnavailable):
+        await forgetful.settle(settle(asked, 30))
+    await forgetful.release(release(asked))
+    release_like(store, undone=True)
+
+
 async def test_stopping_writes_down_what_the_store_does_not_take(store: ScriptedStore, tmp_path: Path) -> None:
     committer = Committer(store, process_id=PROCESS_ID, name="test", journal=Journal(tmp_path, PROCESS_ID))
     await committer.start()
