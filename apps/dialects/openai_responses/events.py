@@ -15,7 +15,7 @@ from apps.dialects.hub.conversation import Conversation, ToolCall
 from apps.dialects.hub.events import Begin, Delta, Done, Drawn, Ended, Failed, HubEvent, UsageRead
 from apps.dialects.openai_responses import items
 from apps.dialects.openai_responses.answer import Response, read_call
-from apps.dialects.openai_responses.opened import ENDED, Blocks, OpenItem
+from apps.dialects.openai_responses.opened import CALL, ENDED, THOUGHT, Blocks, OpenItem
 from apps.dialects.openai_responses.output import read_ending
 
 _NOTHING: Final[tuple[HubEvent, ...]] = ()
@@ -144,23 +144,23 @@ class ResponsesReader:
         read = _DELTA.decode(data)
         opened = self._open.get(read.output_index)
         # A call that nothing announced has no name yet: it is told whole when it is done.
-        return _NOTHING if opened is None or not opened.blocks else opened.say(0, "tool_call", read.delta)
+        return _NOTHING if opened is None or CALL not in opened.blocks else opened.say(CALL, "tool_call", read.delta)
 
     def _summary_delta(self, data: bytes) -> Sequence[HubEvent]:
         read = _DELTA.decode(data)
         found, opened = self._item(read.output_index)
-        if not opened.blocks:
+        if THOUGHT not in opened.blocks:
             opened.is_summary = True
         elif not opened.is_summary:
             return found
         gap = items.SUMMARY_GAP if read.summary_index > opened.summary_part else ""
         opened.summary_part = read.summary_index
-        return [*found, *opened.say(0, "thinking", gap + read.delta)]
+        return [*found, *opened.say(THOUGHT, "thinking", gap + read.delta)]
 
     def _reasoning_delta(self, data: bytes) -> Sequence[HubEvent]:
         read = _DELTA.decode(data)
         found, opened = self._item(read.output_index)
-        return found if opened.is_summary else [*found, *opened.say(0, "thinking", read.delta)]
+        return found if opened.is_summary else [*found, *opened.say(THOUGHT, "thinking", read.delta)]
 
     def _annotation(self, data: bytes) -> Sequence[HubEvent]:
         read = _CITED.decode(data)

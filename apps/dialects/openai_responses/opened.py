@@ -14,6 +14,10 @@ from apps.dialects.openai_responses.answer import message_parts
 ENDED: Final = -1
 """In place of a block that has ended before its item has."""
 
+CALL: Final = -1
+THOUGHT: Final = -2
+"""In place of a part's index: what is no part of a message. A stream that mixes them up keeps its blocks apart."""
+
 
 class Blocks:
     """Numbers the blocks of one stream, and remembers what kinds there were: a response's end does not say."""
@@ -55,8 +59,10 @@ class OpenItem:
         return [BlockBegin(block, kind)]
 
     def begin_call(self, call: ToolCall) -> list[HubEvent]:
+        if CALL in self.blocks:
+            return []
         self._all.has_calls = True
-        return [BlockBegin(self._next(0), "tool_call", id=call.id, name=call.name, is_custom=call.is_custom)]
+        return [BlockBegin(self._next(CALL), "tool_call", id=call.id, name=call.name, is_custom=call.is_custom)]
 
     def say(self, position: int, kind: BlockKind, text: str, logprobs: Any = None) -> list[HubEvent]:
         """More of a part; it begins where nothing announced it."""
@@ -80,8 +86,8 @@ class OpenItem:
             for position, part in enumerate(message_parts(raw)):
                 found += self.finish_part(position, part)
         elif call is not None:
-            found = [] if self.blocks else self.begin_call(call)
-            found += self._rest(0, call.arguments)
+            found = self.begin_call(call)
+            found += self._rest(CALL, call.arguments)
         elif kind == "reasoning":
             found = self._finish_thought(raw)
         return [*found, *self.close()]
@@ -109,12 +115,12 @@ class OpenItem:
             return []
         self.id = self.id or thought.id
         found: list[HubEvent] = []
-        if not self.blocks:
+        if THOUGHT not in self.blocks:
             self.is_summary = thought.is_summary
-            found = self.begin(0, "thinking")
-        found += self._rest(0, thought.text)
+            found = self.begin(THOUGHT, "thinking")
+        found += self._rest(THOUGHT, thought.text)
         if thought.seal is not None:
-            found.append(Sealed(self.blocks[0], thought.seal))
+            found.append(Sealed(self.blocks[THOUGHT], thought.seal))
         return found
 
     def _rest(self, position: int, text: str, logprobs: Any = None) -> list[HubEvent]:
