@@ -20,6 +20,7 @@ class Job:
 SCHEDULE: Final = (
     Job("ledger.sweep", every_s=10),
     Job("ledger.sweep_grants", every_s=60),
+    Job("ledger.tend_windows", every_s=60),
     Job("ledger.forget_keys", every_s=10 * 60),
     Job("ledger.partitions", every_s=24 * 60 * 60),
     Job("upstreams.states", every_s=60 * 60),

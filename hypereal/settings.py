@@ -140,6 +140,7 @@ UNFOLD = {
                     _link("Accounts", "apartment", "accounts_account"),
                     _link("API keys", "key", "keys_apikey"),
                     _link("People", "group", "accounts_user"),
+                    _link("Notifications", "notifications", "accounts_notification"),
                     _link("Audit log", "history", "accounts_auditevent"),
                 ],
             },

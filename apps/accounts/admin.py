@@ -25,9 +25,18 @@ from apps.accounts.admin_base import (
 )
 from apps.accounts.admin_forms import CreditsField, amount_or_none, credits_text, mistakes_as_errors
 from apps.accounts.admin_types import ModelForm
-from apps.accounts.models import Account, AuditEvent, Member, User
+from apps.accounts.models import Account, AuditEvent, Member, Notification, User
 
-SETTINGS = ("name", "status", "rpm_limit", "daily_budget", "cli_violation", "retention_days", "keep_replies")
+SETTINGS = (
+    "name",
+    "status",
+    "rpm_limit",
+    "daily_budget",
+    "absorbed_cap",
+    "cli_violation",
+    "retention_days",
+    "keep_replies",
+)
 OUR_APPS = ("accounts", "keys", "catalog", "upstreams", "usage", "ledger")
 
 admin.site.unregister(Group)
@@ -36,6 +45,12 @@ admin.site.unregister(Group)
 class AccountForm(ModelForm[Account]):
     daily_budget = CreditsField(
         label="Daily budget", required=False, help_text="Credits that all its keys together may spend in a day (UTC)."
+    )
+    absorbed_cap = CreditsField(
+        label="Absorbed a day",
+        required=False,
+        help_text="Credits that the house pays in a day (UTC) for calls that cost more than they could be charged."
+        " Once spent, no further call that day. Empty: no such limit.",
     )
 
     class Meta:
@@ -46,6 +61,7 @@ class AccountForm(ModelForm[Account]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.initial.setdefault("daily_budget", amount_or_none(self.instance.daily_budget_micro))
+        self.initial.setdefault("absorbed_cap", amount_or_none(self.instance.absorbed_cap_micro))
 
     def clean_name(self) -> str:
         with mistakes_as_errors():
@@ -55,6 +71,12 @@ class AccountForm(ModelForm[Account]):
         amount = self.cleaned_data["daily_budget"]
         with mistakes_as_errors():
             services.check_budget(amount, "the daily budget")
+        return amount
+
+    def clean_absorbed_cap(self) -> object:
+        amount = self.cleaned_data["absorbed_cap"]
+        with mistakes_as_errors():
+            services.check_budget(amount, "what the house absorbs a day")
         return amount
 
     def changes(self) -> services.AccountChanges:
@@ -161,6 +183,20 @@ class UserAdmin(DjangoUserAdmin, OperatorAdmin):  # type: ignore[type-arg]  # bo
                 "content_type"
             )
         return super().formfield_for_manytomany(db_field, request, **kwargs)
+
+
+@admin.register(Notification)
+class NotificationAdmin(ReadOnlyAdmin[Notification]):
+    list_display = ("moment", "account", "kind", "message")
+    list_select_related = ("account",)
+    list_filter = (AccountFilter, "kind", PeriodFilter)
+    ordering = ("-id",)
+    paginator = InfinitePaginator
+    fields = ("created_at", "account", "kind", "subject", "message")
+
+    @admin.display(description="When (UTC)")
+    def moment(self, notification: Notification) -> str:
+        return instant_text(notification.created_at)
 
 
 @admin.register(AuditEvent)

@@ -8,10 +8,14 @@ from django.contrib.auth.models import AbstractUser
 from django.core.validators import MinValueValidator
 from django.db import models
 
+from apps.accounts.bounds import in_bounds_if_any
 from apps.core.ids import new_id
+from apps.core.money import MICRO_PER_CREDIT
 
 DEFAULT_ACCOUNT_RPM = 10_000
 DEFAULT_RETENTION_DAYS = 90
+DEFAULT_ABSORBED_CAP_MICRO = 1_000 * MICRO_PER_CREDIT
+"""US$10 a day: some calls with server tools that nobody foresaw, and no more."""
 
 
 class User(AbstractUser):
@@ -36,6 +40,9 @@ class Account(models.Model):
         "requests per minute", default=DEFAULT_ACCOUNT_RPM, validators=[MinValueValidator(1)]
     )
     daily_budget_micro = models.BigIntegerField("daily budget", null=True, blank=True)
+    absorbed_cap_micro = models.BigIntegerField(
+        "absorbed a day", null=True, blank=True, default=DEFAULT_ABSORBED_CAP_MICRO
+    )
     cli_violation = models.CharField(max_length=10, choices=CliViolation, default=CliViolation.SUSPEND)
     retention_days = models.PositiveIntegerField(default=DEFAULT_RETENTION_DAYS)
     keep_replies = models.BooleanField(
@@ -52,6 +59,9 @@ class Account(models.Model):
             models.CheckConstraint(
                 condition=models.Q(daily_budget_micro__gte=0) | models.Q(daily_budget_micro=None),
                 name="account_daily_budget_not_negative",
+            ),
+            models.CheckConstraint(
+                condition=in_bounds_if_any("daily_budget_micro", "absorbed_cap_micro"), name="account_in_bounds"
             ),
         ]
 
@@ -100,6 +110,33 @@ class AuditEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.action} {self.target}"
+
+
+class Notification(models.Model):
+    """Something about an account that its people and the operator should hear of: told once per subject."""
+
+    class Kind(models.TextChoices):
+        BUDGET = "budget", "budget nearly or wholly spent"
+        ABSORBED = "absorbed", "the house paid for calls"
+        ABSORBED_CAP = "absorbed_cap", "no more calls today: the house paid too much"
+        DEBT = "debt", "owes for a reversed payment"
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    account = models.ForeignKey(Account, on_delete=models.CASCADE)
+    kind = models.CharField(max_length=20, choices=Kind)
+    subject = models.CharField(max_length=250, help_text="What it is about: one of a kind is told once.")
+    message = models.CharField(max_length=300)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering: ClassVar = ["-created_at"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["account", "kind", "subject"], name="notification_once_per_subject"),
+        ]
+        indexes: ClassVar = [models.Index(fields=["account", "-created_at"], name="notification_by_account")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.subject}"
 
 
 class Revision(models.Model):

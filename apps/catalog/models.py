@@ -8,6 +8,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 
+from apps.accounts.bounds import in_bounds, in_bounds_if_any
 from apps.core.ids import new_id
 
 
@@ -75,6 +76,11 @@ class PriceVersion(models.Model):
                 & (Q(cache_write_1h__gte=0) | Q(cache_write_1h=None))
                 & (Q(server_tool_request__gte=0) | Q(server_tool_request=None)),
                 name="price_not_negative",
+            ),
+            models.CheckConstraint(
+                condition=in_bounds("input", "output")
+                & in_bounds_if_any("cache_read", "cache_write", "cache_write_1h", "server_tool_request"),
+                name="price_in_bounds",
             ),
         ]
 

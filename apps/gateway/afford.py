@@ -37,7 +37,7 @@ async def afford(call: Call, permitted: Permit, receive: Receive, stores: Stores
         # Whether to wait is decided below: a tighter bound may need no waiting.
         grant = await stores.ledger.hold(_ask(call, permitted, worth, stores, may_wait=False))
     except HoldRefused as refusal:
-        if may_count and refusal.facts is not None:
+        if may_count and refusal.facts is not None and refusal.facts.needed is not None:
             worth, may_count = await _tighten(permitted, stores), False
         elif refusal.code != "credits_reserved":
             raise _explained(refusal, permitted, worth) from None

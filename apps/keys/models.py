@@ -8,6 +8,7 @@ from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
 
+from apps.accounts.bounds import in_bounds_if_any
 from apps.accounts.models import Account
 from apps.core.ids import new_id
 
@@ -51,6 +52,10 @@ class ApiKey(models.Model):
                 & (Q(hourly_budget_micro__gte=0) | Q(hourly_budget_micro=None)),
                 name="key_limits_not_negative",
             ),
+            models.CheckConstraint(
+                condition=in_bounds_if_any("limit_micro", "daily_budget_micro", "hourly_budget_micro"),
+                name="key_limits_in_bounds",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -74,6 +79,7 @@ class ModelLimit(models.Model):
             models.CheckConstraint(
                 condition=Q(limit_micro__gte=0) | Q(limit_micro=None), name="model_limit_not_negative"
             ),
+            models.CheckConstraint(condition=in_bounds_if_any("limit_micro"), name="model_limit_in_bounds"),
         ]
 
     def __str__(self) -> str:

@@ -180,7 +180,10 @@ class Hold(models.Model):
 
 
 class BudgetWindow(models.Model):
-    """How much of one limit is spent and held. `starts_at` is the window's turn by the store's clock."""
+    """How much of one limit is spent and held. `starts_at` is the window's turn by the store's clock.
+
+    `absorbed` counts what the house paid for the account in a day: nothing is ever held of it.
+    """
 
     class Period(models.TextChoices):
         LIFETIME = "lifetime"
@@ -189,7 +192,7 @@ class BudgetWindow(models.Model):
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     account_id = models.UUIDField()
-    scope = models.CharField(max_length=150, help_text="`account`, `key:ID` or `key:ID:MODEL`.")
+    scope = models.CharField(max_length=150, help_text="`account`, `key:ID`, `key:ID:MODEL`; or `absorbed`.")
     period = models.CharField(max_length=10, choices=Period)
     starts_at = models.DateTimeField()
     spent_micro = models.BigIntegerField(default=0)
@@ -201,6 +204,30 @@ class BudgetWindow(models.Model):
             models.CheckConstraint(condition=Q(spent_micro__gte=0, held_micro__gte=0), name="window_not_negative"),
             models.CheckConstraint(
                 condition=Q(spent_micro__lte=MAX_MICRO, held_micro__lte=MAX_MICRO), name="window_in_bounds"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.scope} {self.period}"
+
+
+class ClosedWindow(models.Model):
+    """The history of budgets: a window whose time is over, taken out of the table that every call reads."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    account_id = models.UUIDField()
+    scope = models.CharField(max_length=150)
+    period = models.CharField(max_length=10, choices=BudgetWindow.Period)
+    starts_at = models.DateTimeField()
+    spent_micro = models.BigIntegerField()
+    closed_at = models.DateTimeField()
+
+    class Meta:
+        ordering: ClassVar = ["account_id", "-starts_at"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["account_id", "scope", "period", "starts_at"], name="closed_window_once"),
+            models.CheckConstraint(
+                condition=Q(spent_micro__gte=0, spent_micro__lte=MAX_MICRO), name="closed_window_in_bounds"
             ),
         ]
 

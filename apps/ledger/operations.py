@@ -275,6 +275,8 @@ class KeyState:
     is_suspended: bool
     is_frozen: bool
     expires_at: datetime | None
+    absorbed_cap_micro: int | None = None
+    """What the house pays for the account's calls in a day; None: without limit."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,3 +45,12 @@ def refusal(code: str, asked: Hold, value: int, used: int, resets_at: datetime |
         available=available,
     )
     return HoldRefused(code, message, facts=facts)
+
+
+def refusal_of_absorbed(cap_micro: int, absorbed_micro: int, resets_at: datetime | None) -> HoldRefused:
+    message = (
+        f"Calls of this account cost {Credits(absorbed_micro)} credits more today than could be charged for them. That"
+        " is as much as is borne in a day: its calls are served again tomorrow (UTC), or ask its operator."
+    )
+    facts = LimitFacts("account_absorbed", cap_micro, absorbed_micro, resets_at=resets_at, is_money=True)
+    return HoldRefused("account_budget_exhausted", message, facts=facts)

@@ -39,7 +39,7 @@ from apps.ledger.operations import (
     WindowState,
     Writes,
 )
-from apps.ledger.refusals import refusal, refuse_stopped
+from apps.ledger.refusals import refusal, refusal_of_absorbed, refuse_stopped
 from apps.ledger.repeats import answer_repeat, claim_key
 
 LIFETIME: Final = "lifetime"
@@ -106,10 +106,7 @@ def hold(state: State, writes: Writes, asked: Hold) -> Outcome:
     known = state.holds.get(asked.request_id)
     if known is not None and known.is_open:
         return Granted(known.amount_micro, known.windows, state.now)
-    stopped = refuse_stopped(state, asked)
-    if stopped is not None:
-        return stopped
-    answer = answer_repeat(state, asked)
+    answer = refuse_stopped(state, asked) or answer_repeat(state, asked) or _refuse_absorbed(state, asked)
     if answer is not None:
         return answer
     balance = state.balances.get(asked.account_id)
@@ -216,7 +213,26 @@ def settle(state: State, writes: Writes, asked: Settle) -> Settled:
             absorbed,
             reason="the call cost more than its hold and what else was usable",
         )
+        today = _absorbed_window(state.now)
+        room = window_of(state, asked.account_id, today)
+        room.spent_micro = min(MAX_MICRO, room.spent_micro + absorbed)
+        writes.windows.add((asked.account_id, today.scope, today.period, today.starts_at))
     return Settled(charge, before, balance.balance_micro, absorbed)
+
+
+def _absorbed_window(now: datetime) -> HeldWindow:
+    """What the house pays for an account is counted by the day in which it pays, not that of the hold."""
+    return HeldWindow(ABSORBED, DAILY, window_start(DAILY, now), NO_LIMIT)
+
+
+def _refuse_absorbed(state: State, asked: Hold) -> HoldRefused | None:
+    """Stop an account for the day once the house has paid as much for it as it will."""
+    today = _absorbed_window(state.now)
+    paid = state.windows.get((asked.account_id, today.scope, today.period, today.starts_at))
+    cap_micro = state.keys[asked.key_id].absorbed_cap_micro
+    if paid is None or cap_micro is None or not paid.spent_micro or paid.spent_micro < cap_micro:
+        return None
+    return refusal_of_absorbed(cap_micro, paid.spent_micro, window_end(DAILY, today.starts_at))
 
 
 def _settled_before(charge: EntryState | None, absorbed: EntryState | None) -> Settled:

@@ -12,7 +12,7 @@ from apps.catalog.models import PriceVersion
 from apps.core.errors import rfc3339
 from apps.core.ids import show_request_id
 from apps.core.money import NOTHING, Credits, json_number
-from apps.ledger.models import Balance, BudgetWindow, Entry, Grant, Hold
+from apps.ledger.models import Balance, BudgetWindow, ClosedWindow, Entry, Grant, Hold
 from apps.ledger.rules import window_start
 from apps.ledger.store import orm
 from apps.usage.models import UsageRecord
@@ -115,20 +115,22 @@ def _hold(hold: Hold) -> dict[str, Any]:
 
 
 def _limits(record: UsageRecord) -> list[dict[str, Any]]:
-    """What the budget windows that the call fell in hold now."""
+    """What the budget windows that the call fell in hold now, or held when they were closed."""
     scopes = ["account", f"key:{record.key_id}", f"key:{record.key_id}:{record.model_id}"]
-    windows = BudgetWindow.objects.filter(
-        account_id=record.account_id, scope__in=scopes, starts_at__lte=record.received_at
-    ).order_by("scope", "-starts_at")
+    of_call = {"account_id": record.account_id, "scope__in": scopes, "starts_at__lte": record.received_at}
+    windows: list[BudgetWindow | ClosedWindow] = [
+        *BudgetWindow.objects.filter(**of_call),
+        *ClosedWindow.objects.filter(**of_call),
+    ]
     return [
         {
             "scope": window.scope,
             "period": window.period,
             "starts_at": rfc3339(window.starts_at),
             "spent": json_number(window.spent_micro),
-            "held": json_number(window.held_micro),
+            "held": json_number(window.held_micro) if isinstance(window, BudgetWindow) else 0,
         }
-        for window in windows
+        for window in sorted(windows, key=lambda window: (window.scope, -window.starts_at.timestamp()))
         if window.starts_at == window_start(window.period, record.received_at)
     ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from apps.ledger import partitions, services, sweeper
+from apps.ledger import budgets, partitions, services, sweeper
 
 
 @shared_task(name="ledger.sweep", queue="money", ignore_result=True)
@@ -17,6 +17,12 @@ def sweep(**_: object) -> None:
 def sweep_grants(**_: object) -> None:
     """Take expired grants off accounts that nobody uses."""
     sweeper.sweep_grants()
+
+
+@shared_task(name="ledger.tend_windows", queue="maintenance", ignore_result=True)
+def tend_windows(**_: object) -> None:
+    """Tell of budgets that fill up; put windows whose time is over into the history."""
+    budgets.tend_windows()
 
 
 @shared_task(name="ledger.partitions", queue="maintenance", ignore_result=True)

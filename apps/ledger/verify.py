@@ -18,10 +18,10 @@ from django.db.models.functions import Now
 
 from apps.accounts.models import Account
 from apps.core.ids import show_request_id
-from apps.core.money import Credits
-from apps.ledger.books import CUSTOMER, HOUSE, RECEIVABLE
+from apps.core.money import MAX_MICRO, Credits
+from apps.ledger.books import ABSORBED, CUSTOMER, HOUSE, RECEIVABLE
 from apps.ledger.journal.survey import survey
-from apps.ledger.models import Balance, BudgetWindow, Entry, Grant, Hold, ProcessLease
+from apps.ledger.models import Balance, BudgetWindow, ClosedWindow, Entry, Grant, Hold, ProcessLease
 from apps.ledger.rules import LIFETIME
 from apps.ledger.store.orm import held_windows
 from apps.ledger.store.protocol import LEASE_LIFE_S
@@ -63,6 +63,7 @@ def verify_ledger() -> Report:
         held = _check_holds(report)
         _check_windows(report, held)
         _check_lifetimes(report)
+        _check_absorbed(report)
         _check_chains(report)
         _check_records(report)
     _check_journals(report)
@@ -146,6 +147,23 @@ def _check_lifetimes(report: Report) -> None:
             report.add(
                 f"account {window.account_id}: window {window.scope} lifetime has spent"
                 f" {Credits(window.spent_micro)}, its usage records sum to {Credits(expected)}"
+            )
+
+
+def _check_absorbed(report: Report) -> None:
+    """Compare what the house paid for each account, by its entries, with the days that count it towards the cap."""
+    entries = Entry.objects.filter(kind=Entry.Kind.ABSORBED).order_by().values_list("account_id")
+    paid = dict(entries.annotate(sum=Sum("amount_micro")))
+    counted: dict[uuid.UUID, int] = defaultdict(int)
+    for windows in (BudgetWindow.objects, ClosedWindow.objects):
+        days = windows.filter(scope=ABSORBED).order_by().values_list("account_id")
+        for account_id, amount in days.annotate(sum=Sum("spent_micro")):
+            counted[account_id] += amount
+    for account_id in paid.keys() | counted.keys():
+        if min(paid.get(account_id, 0), MAX_MICRO) != min(counted[account_id], MAX_MICRO):
+            report.add(
+                f"account {account_id}: the house paid {Credits(paid.get(account_id, 0))}, its days count"
+                f" {Credits(counted[account_id])}"
             )
 
 

@@ -7,6 +7,7 @@ from typing import ClassVar
 from django.core.validators import MinValueValidator
 from django.db import models
 
+from apps.accounts.bounds import in_bounds
 from apps.catalog.models import Model
 from apps.core.ids import new_id
 
@@ -61,7 +62,8 @@ class StoredState(models.Model):
 
     class Meta:
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["account_id", "kind", "digest"], name="one_state_of_an_account")
+            models.UniqueConstraint(fields=["account_id", "kind", "digest"], name="one_state_of_an_account"),
+            models.CheckConstraint(condition=in_bounds("tokens"), name="stored_state_in_bounds"),
         ]
 
     def __str__(self) -> str:

@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from django.db import models
+
+from apps.accounts.bounds import in_bounds
+
+COUNTS: Final = (
+    "input_tokens",
+    "cache_read_tokens",
+    "cache_write_5m_tokens",
+    "cache_write_1h_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "image_input_tokens",
+    "image_output_tokens",
+    "server_tool_requests",
+    "charge_micro",
+    "compensated_micro",
+    "absorbed_micro",
+    "held_micro",
+)
+"""What a call used and what it cost."""
 
 
 class UsageRecord(models.Model):
@@ -65,6 +84,7 @@ class UsageRecord(models.Model):
     class Meta:
         ordering: ClassVar = ["-request_id"]
         indexes: ClassVar = [models.Index(fields=["account_id", "-request_id"], name="usage_by_account")]
+        constraints: ClassVar = [models.CheckConstraint(condition=in_bounds(*COUNTS), name="usage_in_bounds")]
 
     def __str__(self) -> str:
         return f"req_{self.request_id.hex}"

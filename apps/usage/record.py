@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
+from apps.core.money import MAX_MICRO
 from apps.core.tokens import TokenUsage
 
 MAX_TEXT = {"error_detail": 300, "session_id": 200, "client": 200, "upstream_request_id": 120, "adapted": 3_000}
@@ -55,16 +56,16 @@ class Record:
     facts: dict[str, Any] | None = None
 
     def use(self, usage: TokenUsage) -> None:
-        """Write down what the call used."""
-        self.input_tokens = usage.input
-        self.cache_read_tokens = usage.cache_read
-        self.cache_write_5m_tokens = usage.cache_write_5m
-        self.cache_write_1h_tokens = usage.cache_write_1h
-        self.output_tokens = usage.output
-        self.reasoning_tokens = usage.reasoning
-        self.image_input_tokens = usage.image_input
-        self.image_output_tokens = usage.image_output
-        self.server_tool_requests = usage.server_tool_requests
+        """Write down what the call used, as far as it can be counted: a record must never be impossible to write."""
+        self.input_tokens = min(usage.input, MAX_MICRO)
+        self.cache_read_tokens = min(usage.cache_read, MAX_MICRO)
+        self.cache_write_5m_tokens = min(usage.cache_write_5m, MAX_MICRO)
+        self.cache_write_1h_tokens = min(usage.cache_write_1h, MAX_MICRO)
+        self.output_tokens = min(usage.output, MAX_MICRO)
+        self.reasoning_tokens = min(usage.reasoning, MAX_MICRO)
+        self.image_input_tokens = min(usage.image_input, MAX_MICRO)
+        self.image_output_tokens = min(usage.image_output, MAX_MICRO)
+        self.server_tool_requests = min(usage.server_tool_requests, MAX_MICRO)
 
 
 COLUMNS = tuple(field.name for field in fields(Record))

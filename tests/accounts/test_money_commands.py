@@ -226,6 +226,7 @@ def test_an_accounts_settings_are_shown_and_changed() -> None:
         "status": "active",
         "rpm": 60,
         "daily": "2.5",
+        "absorbed_cap": 1000,
         "cli_violation": "block",
         "retention_days": 90,
         "keep_replies": False,
@@ -238,6 +239,11 @@ def test_an_accounts_settings_are_shown_and_changed() -> None:
     assert run_json("set_account", "alice") == {**changed, "daily": None, "retention_days": 7}
     assert run_json("set_account", "alice", "--keep-replies", "on")["keep_replies"] is True
     assert run_json("set_account", "alice", "--keep-replies", "off")["keep_replies"] is False
+    assert run_json("set_account", "alice", "--absorbed-cap", "0.5")["absorbed_cap"] == "0.5"
+    assert run_json("set_account", "alice", "--absorbed-cap", "none")["absorbed_cap"] is None
+    assert (
+        refusal("set_account", "alice", "--absorbed-cap", "-1") == "what the house absorbs a day must not be negative"
+    )
 
 
 def test_explain_says_so_where_it_knows_nothing() -> None:

@@ -21,6 +21,7 @@ def test_every_task_of_the_schedule_exists_and_beat_sends_it() -> None:
     assert {name: entry["schedule"] for name, entry in app.conf.beat_schedule.items()} == {
         "ledger.sweep": 10.0,
         "ledger.sweep_grants": 60.0,
+        "ledger.tend_windows": 60.0,
         "ledger.forget_keys": 600.0,
         "ledger.partitions": 86_400.0,
         "upstreams.states": 3_600.0,

@@ -17,6 +17,7 @@ from apps.core.ids import new_id
 from apps.core.money import Credits
 from apps.keys.models import ApiKey
 from apps.ledger import services
+from apps.ledger.books import ABSORBED
 from apps.ledger.models import Balance, BudgetWindow, Entry, Grant
 from apps.ledger.models import Hold as HoldRow
 from apps.ledger.operations import Busy, Expire, Guard, HeldWindow, Hold, Operation, Outcome, Release, Settle
@@ -198,11 +199,17 @@ def remaining(payer: Payer) -> dict[int, int]:
 
 
 def windows(payer: Payer) -> dict[tuple[str, str], tuple[int, int]]:
-    """`(scope, period)` -> `(spent, held)` of the account's windows: a test that has several of one kind reads rows."""
+    """`(scope, period)` -> `(spent, held)` of the account's budgets: a test that has several of one kind reads rows."""
     return {
         (row.scope, row.period): (row.spent_micro, row.held_micro)
-        for row in BudgetWindow.objects.filter(account_id=payer.account_id)
+        for row in BudgetWindow.objects.filter(account_id=payer.account_id).exclude(scope=ABSORBED)
     }
+
+
+def absorbed(payer: Payer) -> list[int]:
+    """What the house paid for the account, by day."""
+    days = BudgetWindow.objects.filter(account_id=payer.account_id, scope=ABSORBED, held_micro=0).order_by("starts_at")
+    return list(days.values_list("spent_micro", flat=True))
 
 
 def hold_state(hold: Hold) -> str | None:

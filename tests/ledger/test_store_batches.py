@@ -8,6 +8,7 @@ import uuid
 import pytest
 
 from apps.core.ids import new_id
+from apps.core.money import MAX_MICRO
 from apps.ledger.books import CASH, CUSTOMER, PROMOTION
 from apps.ledger.models import Entry
 from apps.ledger.models import Hold as HoldRow
@@ -145,11 +146,11 @@ def test_a_record_is_logged_with_its_charge_or_not_at_all(door: Door, alice: Pay
     asked = alice.hold(300)
     door.commit([asked])
     settlement = alice.settle(asked, 30)
-    settlement.record.output_tokens = 2**63
+    settlement.record.output_tokens = MAX_MICRO + 1
     with pytest.raises(BadOperation):
         door.commit([settlement])
     assert (purse(alice), UsageRecord.objects.count()) == ((1_000, 300), 0)
-    settlement.record.output_tokens = 2**63 - 1
+    settlement.record.output_tokens = MAX_MICRO
     door.commit([settlement])
     assert logged(asked)["charge_micro"] == 30
 

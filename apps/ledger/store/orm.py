@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 from apps.accounts.models import Account
 from apps.core import clock
 from apps.keys.models import ApiKey
-from apps.ledger.models import Balance, BudgetWindow, Entry, Grant
+from apps.ledger.models import Balance, BudgetWindow, ClosedWindow, Entry, Grant
 from apps.ledger.models import Hold as HoldRow
 from apps.ledger.operations import (
     BadOperation,
@@ -32,6 +32,7 @@ from apps.ledger.operations import (
     Outcome,
     RefundState,
     State,
+    WindowKey,
     WindowState,
     Writes,
 )
@@ -45,6 +46,7 @@ from apps.ledger.store.wanted import (
     open_window,
     possible_entries,
     refunded_requests,
+    unfiled_windows,
     wanted_windows,
 )
 from apps.usage.models import UsageRecord
@@ -73,6 +75,16 @@ def store_now() -> datetime | Now:
     return Now() if connection.vendor == "postgresql" else clock.now()
 
 
+def store_instant() -> datetime:
+    """The same as an instant: when the transaction began, on PostgreSQL."""
+    if connection.vendor != "postgresql":
+        return clock.now()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT now()")
+        now: datetime = cursor.fetchone()[0]
+    return now
+
+
 def held_windows(stored: object) -> tuple[HeldWindow, ...]:
     """The windows of a hold's row."""
     return msgspec.convert(stored, tuple[HeldWindow, ...])
@@ -86,23 +98,26 @@ def _read(operations: Sequence[Operation]) -> State:
         row.account_id: BalanceState(row.balance_micro, row.held_micro, row.seq, row.owed_micro, row.moved_at)
         for row in rows
     }
-    state = State(now=clock.now(), balances=balances)
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT now()")
-            state.now = cursor.fetchone()[0]
+    state = State(now=store_instant(), balances=balances)
     requests = {operation.request_id for operation in operations if not isinstance(operation, Move)}
     for hold in HoldRow.objects.filter(request_id__in=requests):
         state.holds[hold.request_id] = _hold_state(hold)
     keys = {operation.key_id for operation in operations if isinstance(operation, Hold)}
     for key in ApiKey.objects.filter(id__in=keys).select_related("account"):
         state.keys[key.id] = KeyState(
-            key.status != ApiKey.Status.ACTIVE, key.account.status != Account.Status.ACTIVE, key.expires_at
+            key.status != ApiKey.Status.ACTIVE,
+            key.account.status != Account.Status.ACTIVE,
+            key.expires_at,
+            key.account.absorbed_cap_micro,
         )
     _read_windows(wanted_windows(operations), state)
     for missing in missing_windows(state, operations):
         _open_window(missing, state)
     _read_windows(forgotten_windows(state, operations), state)
+    for window in unfiled_windows(state, operations):
+        closed = _closed(window)
+        if closed is not None:
+            state.windows[window] = WindowState(closed)
     for grant in Grant.objects.filter(account_id__in=accounts, remaining_micro__gt=0):
         state.grants.setdefault(grant.account_id, []).append(
             GrantState(*(getattr(grant, column) for column in GRANT_COLUMNS))
@@ -134,12 +149,21 @@ def _open_window(missing: MissingWindow, state: State) -> None:
         records, holds = records.filter(key_id=missing.key_id), holds.filter(key_id=missing.key_id)
     if missing.model_id is not None:
         records, holds = records.filter(model_id=missing.model_id), holds.filter(model_id=missing.model_id)
+    window = (missing.account_id, missing.scope, missing.period, missing.starts_at)
+    closed = _closed(window)
     open_window(
         state,
-        (missing.account_id, missing.scope, missing.period, missing.starts_at),
-        spent_micro=records.aggregate(sum=Sum("charge_micro"))["sum"] or 0,
+        window,
+        spent_micro=records.aggregate(sum=Sum("charge_micro"))["sum"] or 0 if closed is None else closed,
         holds={hold.request_id: _hold_state(hold) for hold in holds},
     )
+
+
+def _closed(window: WindowKey) -> int | None:
+    """What was spent in a window that was closed; None where it was not."""
+    account_id, scope, period, starts_at = window
+    closed = ClosedWindow.objects.filter(account_id=account_id, scope=scope, period=period, starts_at=starts_at)
+    return closed.values_list("spent_micro", flat=True).first()
 
 
 def _hold_state(hold: HoldRow) -> HoldState:

@@ -49,6 +49,7 @@ from apps.ledger.store.wanted import (
     missing_windows,
     possible_entries,
     refunded_requests,
+    unfiled_windows,
     wanted_windows,
 )
 from apps.usage.store import INSERT_RECORDS_POSTGRES
@@ -57,6 +58,7 @@ LOCK_ACCOUNTS: Final = "lock_accounts"
 LOCK_FREE_ACCOUNTS: Final = "lock_free_accounts"
 READ_HOLDS: Final = "read_holds"
 READ_WINDOWS: Final = "read_windows"
+READ_CLOSED_WINDOWS: Final = "read_closed_windows"
 READ_KEYS: Final = "read_keys"
 READ_ENTRIES: Final = "read_entries"
 READ_GRANTS: Final = "read_grants"
@@ -80,6 +82,7 @@ FILES: Final = (
     LOCK_FREE_ACCOUNTS,
     READ_HOLDS,
     READ_WINDOWS,
+    READ_CLOSED_WINDOWS,
     READ_KEYS,
     READ_ENTRIES,
     READ_GRANTS,
@@ -271,6 +274,10 @@ async def _read(
     forgotten = forgotten_windows(state, free)
     if forgotten:
         statements.ask(READ_WINDOWS, encode(list(forgotten)).decode())
+        collect_windows((await statements.answers())[0], state)
+    unfiled = unfiled_windows(state, free)
+    if unfiled:
+        statements.ask(READ_CLOSED_WINDOWS, encode(list(unfiled)).decode())
         collect_windows((await statements.answers())[0], state)
     return state, locked.busy
 

@@ -37,7 +37,7 @@ class Locked(msgspec.Struct):
 decode_locked = msgspec.json.Decoder(Locked).decode
 decode_holds = msgspec.json.Decoder(list[tuple[uuid.UUID, int, bool, tuple[HeldWindow, ...]]]).decode
 decode_windows = msgspec.json.Decoder(list[tuple[uuid.UUID, str, str, datetime, int, int]]).decode
-decode_keys = msgspec.json.Decoder(list[tuple[uuid.UUID, bool, bool, datetime | None]]).decode
+decode_keys = msgspec.json.Decoder(list[tuple[uuid.UUID, bool, bool, datetime | None, int | None]]).decode
 decode_entries = msgspec.json.Decoder(list[tuple[uuid.UUID, str, uuid.UUID, int, int, int, int]]).decode
 decode_grants = msgspec.json.Decoder(list[tuple[uuid.UUID, uuid.UUID, int, int, int, datetime | None, datetime]]).decode
 decode_refunds = msgspec.json.Decoder(list[tuple[uuid.UUID, int, int]]).decode
@@ -62,8 +62,8 @@ def collect_holds(answer: bytes | None, state: State) -> None:
 
 def collect_keys(answer: bytes | None, state: State) -> None:
     if answer is not None:
-        for key_id, is_suspended, is_frozen, expires_at in decode_keys(answer):
-            state.keys[key_id] = KeyState(is_suspended, is_frozen, expires_at)
+        for row in decode_keys(answer):
+            state.keys[row[0]] = KeyState(*row[1:])
 
 
 def collect_windows(answer: bytes | None, state: State) -> None:

@@ -50,6 +50,7 @@ from apps.ledger.store.wanted import (
     open_window,
     possible_entries,
     refunded_requests,
+    unfiled_windows,
     wanted_windows,
 )
 from apps.usage.record import COLUMNS
@@ -67,12 +68,15 @@ READ_GRANTS: Final = (
 )
 READ_HOLDS: Final = "SELECT request_id, amount_micro, state, windows FROM ledger_hold WHERE request_id IN ({})"
 READ_KEYS: Final = (
-    "SELECT k.id, k.status, k.expires_at, a.status FROM keys_apikey k"
+    "SELECT k.id, k.status, k.expires_at, a.status, a.absorbed_cap_micro FROM keys_apikey k"
     " JOIN accounts_account a ON a.id = k.account_id WHERE k.id IN ({})"
 )
 READ_WINDOW: Final = (
     "SELECT spent_micro, held_micro FROM ledger_budgetwindow"
     " WHERE account_id = ? AND scope = ? AND period = ? AND starts_at = ?"
+)
+READ_CLOSED_WINDOW: Final = (
+    "SELECT spent_micro, 0 FROM ledger_closedwindow WHERE account_id = ? AND scope = ? AND period = ? AND starts_at = ?"
 )
 READ_ENTRIES: Final = (
     "SELECT kind, id, amount_micro, balance_before_micro, balance_after_micro, granted_micro FROM ledger_entry"
@@ -234,6 +238,7 @@ def _read(connection: sqlite3.Connection, operations: Sequence[Operation]) -> St
     for missing in missing_windows(state, operations):
         _open_window(connection, missing, state)
     _read_windows(connection, forgotten_windows(state, operations), state)
+    _read_windows(connection, unfiled_windows(state, operations), state, statement=READ_CLOSED_WINDOW)
     if may_repeat(state, operations) or any(isinstance(operation, Move) for operation in operations):
         _read_entries(connection, operations, state)
     return state
@@ -246,22 +251,26 @@ def _select(connection: sqlite3.Connection, statement: str, ids: Iterable[uuid.U
     return connection.execute(statement.format(",".join("?" * len(values))), values)
 
 
-def _read_windows(connection: sqlite3.Connection, windows: Iterable[WantedWindow], state: State) -> None:
+def _read_windows(
+    connection: sqlite3.Connection, windows: Iterable[WantedWindow], state: State, *, statement: str = READ_WINDOW
+) -> None:
     for account_id, scope, period, starts_at in windows:
         start = window_start(period, state.now) if starts_at is None else starts_at
-        row = connection.execute(READ_WINDOW, (account_id.hex, scope, period, instant(start))).fetchone()
+        row = connection.execute(statement, (account_id.hex, scope, period, instant(start))).fetchone()
         if row is not None:
             state.windows[account_id, scope, period, start] = WindowState(*row)
 
 
 def _open_window(connection: sqlite3.Connection, missing: MissingWindow, state: State) -> None:
+    window = (missing.account_id, missing.scope, missing.period, missing.starts_at)
     parameters = {name: stored(getattr(missing, name)) for name in ("account_id", "key_id", "model_id")}
-    (spent_micro,) = connection.execute(COUNT_RECORDS, parameters | {"since": missing.since.hex}).fetchone()
+    closed = connection.execute(READ_CLOSED_WINDOW, [stored(column) for column in window]).fetchone()
+    counted = closed or connection.execute(COUNT_RECORDS, parameters | {"since": missing.since.hex}).fetchone()
     holds = connection.execute(COUNT_HOLDS, parameters | {"starts_at": instant(missing.starts_at)})
     open_window(
         state,
-        (missing.account_id, missing.scope, missing.period, missing.starts_at),
-        spent_micro=spent_micro,
+        window,
+        spent_micro=counted[0],
         holds={uuid.UUID(request_id): hold_state(*columns) for request_id, *columns in holds},
     )
 

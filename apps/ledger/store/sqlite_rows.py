@@ -47,8 +47,8 @@ def hold_state(amount_micro: int, status: str, windows: str) -> HoldState:
     return HoldState(amount_micro, status == "open", decode_windows(windows))
 
 
-def key_state(status: str, expires_at: str | None, account_status: str) -> KeyState:
-    return KeyState(status != "active", account_status != "active", read_instant(expires_at))
+def key_state(status: str, expires_at: str | None, account_status: str, absorbed_cap_micro: int | None) -> KeyState:
+    return KeyState(status != "active", account_status != "active", read_instant(expires_at), absorbed_cap_micro)
 
 
 def grant_state(row: tuple[Any, ...]) -> GrantState:

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Final
 
 from apps.core.ids import time_bound
+from apps.ledger.books import ABSORBED
 from apps.ledger.operations import (
     NO_LIMIT,
     HeldWindow,
@@ -22,7 +23,7 @@ from apps.ledger.operations import (
     WindowKey,
     WindowState,
 )
-from apps.ledger.rules import scopes_of, window_start
+from apps.ledger.rules import DAILY, scopes_of, window_start
 
 WantedWindow = tuple[uuid.UUID, str, str, datetime | None]
 """account, scope, period, start; None: the window that the store's clock is in."""
@@ -46,9 +47,12 @@ class MissingWindow:
 
 
 def wanted_windows(operations: Sequence[Operation]) -> set[WantedWindow]:
-    """The windows that holds will be guarded by or count in all the same, and that the others' holds count in."""
+    """The windows that holds will be guarded by or count in all the same, that the others' holds count in, and what the
+    house paid for the account today."""
     wanted: set[WantedWindow] = set()
     for operation in operations:
+        if isinstance(operation, (Hold, Settle)):
+            wanted.add((operation.account_id, ABSORBED, DAILY, None))
         if isinstance(operation, Hold):
             for guard in operation.guards:
                 wanted.add((operation.account_id, guard.scope, guard.period, None))
@@ -123,6 +127,20 @@ def forgotten_windows(state: State, operations: Sequence[Operation]) -> set[Wind
         for window in known.windows:
             forgotten.add((operation.account_id, window.scope, window.period, window.starts_at))
     return forgotten
+
+
+def unfiled_windows(state: State, operations: Sequence[Operation]) -> set[WindowKey]:
+    """Windows of holds that end now and are not on file any more: they were closed, and are counted in all the same."""
+    unfiled: set[WindowKey] = set()
+    for operation in operations:
+        if isinstance(operation, (Move, Hold)):
+            continue
+        known = state.holds.get(operation.request_id)
+        for window in operation.windows if known is None else known.windows:
+            key = (operation.account_id, window.scope, window.period, window.starts_at)
+            if key not in state.windows:
+                unfiled.add(key)
+    return unfiled
 
 
 def may_repeat(state: State, operations: Sequence[Operation]) -> bool:

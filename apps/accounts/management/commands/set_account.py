@@ -20,6 +20,9 @@ class Command(OperatorCommand):
         parser.add_argument("account", metavar="ACCOUNT")
         parser.add_argument("--rpm", type=int, metavar="N", help="Requests per minute of all its keys.")
         parser.add_argument("--daily", metavar="C", help="Credits per day (UTC), or none.")
+        parser.add_argument(
+            "--absorbed-cap", metavar="C", help="Credits that the house pays for its calls in a day (UTC), or none."
+        )
         parser.add_argument("--cli-violation", choices=Account.CliViolation.values)
         parser.add_argument("--retention-days", type=int, metavar="N")
         parser.add_argument(
@@ -34,6 +37,8 @@ class Command(OperatorCommand):
             changes["rpm_limit"] = options["rpm"]
         if options["daily"] is not None:
             changes["daily_budget"] = read_limit(options["daily"])
+        if options["absorbed_cap"] is not None:
+            changes["absorbed_cap"] = read_limit(options["absorbed_cap"])
         if options["cli_violation"] is not None:
             changes["cli_violation"] = options["cli_violation"]
         if options["retention_days"] is not None:
