@@ -1,7 +1,5 @@
-"""Replies kept for repeats, of accounts that want it: what the caller gets, with a mark where the bill will be.
-
-So the reply is written in the transaction that charges it, when its bill is not known yet.
-"""
+"""Replies as the caller gets them, with a mark where the bill will be: made before it is known, so that nothing is
+billed that cannot be told. Accounts that want it have them kept for repeats, in the transaction that charges them."""
 
 from __future__ import annotations
 
@@ -35,13 +33,11 @@ def kept(reply: bytes) -> bytes | None:
 class KeptStream:
     """A stream's machine that remembers what it gave the caller."""
 
-    def __init__(self, machine: StreamRelay, mark: bytes) -> None:
+    def __init__(self, machine: StreamRelay) -> None:
         self.state: StreamState = machine.state
         self._machine = machine
-        self._mark = mark
         self._parts: list[bytes] = []
         self._size = 0
-        self._rest: bytes | None = None
 
     def feed(self, data: bytes) -> bytes:
         return self._remember(self._machine.feed(data))
@@ -49,14 +45,12 @@ class KeptStream:
     def end(self) -> bytes:
         return self._remember(self._machine.end())
 
-    def close(self) -> bytes | None:
-        """The whole of it, once nothing more comes; None where it is too long. What the caller is sent at its end is
-        decided here, before the settlement."""
-        self._rest = self._remember(self._machine.finish(self._mark))
-        return b"".join(self._parts) if self._size <= MAX_KEPT_BYTES else None
-
     def finish(self, hypereal: bytes) -> bytes:
-        return self._machine.finish(hypereal) if self._rest is None else self._rest.replace(self._mark, hypereal)
+        return self._remember(self._machine.finish(hypereal))
+
+    def whole(self) -> bytes | None:
+        """All of it, once it is finished; None where it is too long."""
+        return b"".join(self._parts) if self._size <= MAX_KEPT_BYTES else None
 
     def fail(self, error: GatewayError, *, request_id: str) -> bytes:
         return self._machine.fail(error, request_id=request_id)

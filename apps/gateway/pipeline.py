@@ -169,25 +169,22 @@ async def reply_whole(running: Running, forwarded: Forwarded, send: Send, stores
     usage, is_estimated = await meter(permitted, facts, is_final=True, record=running.record, counter=stores.counter)
     model_id = permitted.model.model_id
     shown_model_id = None if route.exposes_model else model_id
-    keeps = keeps_reply(running.call, permitted)
-    mark = mark_of(running.call.request_id) if keeps else b""
-    rendered = passage.render_reply(body, model_id=shown_model_id, hypereal=mark) if keeps else b""
+    mark = mark_of(running.call.request_id)
+    # Made before it is paid for: what cannot be told is not billed.
+    rendered = passage.render_reply(body, model_id=shown_model_id, hypereal=mark)
     receipt = await settle(
         running,
         usage,
         status="succeeded",
         is_estimated=is_estimated,
         stores=stores,
-        reply=kept(rendered) if keeps else None,
+        reply=kept(rendered) if keeps_reply(running.call, permitted) else None,
     )
     if facts.states and permitted.request.wants_storing:
         account_id = permitted.key.account_id
         await keep_states(account_id, facts.states, route=route, tokens=usage.total, stores=stores)
     block = respond.hypereal_block(model_id, receipt, is_estimated=is_estimated)
-    if keeps:
-        rendered = rendered.replace(mark, block)
-    else:
-        rendered = passage.render_reply(body, model_id=shown_model_id, hypereal=block)
+    rendered = rendered.replace(mark, block)
     running.call.is_answered = True
     await respond.send_reply(
         send, status=200, head=[respond.JSON, *reply_headers(running, forwarded, stores)], body=rendered

@@ -42,7 +42,8 @@ async def relay(running: Running, forwarded: Forwarded, receive: Receive, send: 
     """
     permit, route = running.permit, forwarded.route
     machine = forwarded.passage.relay(model_id=None if route.exposes_model else permit.model.model_id)
-    kept = KeptStream(machine, mark_of(running.call.request_id)) if keeps_reply(running.call, permit) else None
+    mark, rest = mark_of(running.call.request_id), b""
+    kept = KeptStream(machine) if keeps_reply(running.call, permit) else None
     if kept is not None:
         machine = kept
     sender = _Sender(running, forwarded, send, stores)
@@ -64,19 +65,26 @@ async def relay(running: Running, forwarded: Forwarded, receive: Receive, send: 
             status = "abandoned" if is_abandoned else "succeeded"
             # What was abandoned half-way is no reply.
             is_reply = machine.state.is_complete or not is_abandoned
+            rest = machine.finish(mark) if is_reply else b""
             receipt = await settle(
                 running,
                 usage,
                 status=status,
                 is_estimated=is_estimated,
                 stores=stores,
-                reply=kept.close() if kept is not None and is_reply else None,
+                reply=kept.whole() if kept is not None and is_reply else None,
             )
             if made := machine.state.states:
                 account_id = permit.key.account_id
                 await keep_states(account_id, made, route=route, tokens=usage.total, stores=stores)
     except LedgerUnavailable as error:
         failure = error
+    except Exception:
+        if running.is_settled:
+            raise
+        # Its end could not be written, so it is not billed.
+        logger.exception("%s: the stream's end could not be told", running.call.request_name)
+        failure = GatewayError("internal_error", "The gateway failed to end this reply. It was not charged.")
     finally:
         watch.stop()
         sender.hush()
@@ -86,7 +94,7 @@ async def relay(running: Running, forwarded: Forwarded, receive: Receive, send: 
     assert receipt is not None
     block = respond.hypereal_block(permit.model.model_id, receipt, is_estimated=is_estimated)
     if not is_abandoned:
-        await sender.end(machine.finish(block))
+        await sender.end(rest.replace(mark, block))
     return usage.total
 
 

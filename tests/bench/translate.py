@@ -70,7 +70,7 @@ def _anthropic(kind: object) -> Read:
 def _google() -> Read | None:
     """Google's SDK where it is installed: it is no dependency of ours."""
     try:
-        from google.genai import types  # type: ignore[import-not-found,unused-ignore]
+        from google.genai import types  # type: ignore[import-not-found,import-untyped,unused-ignore]
     except ImportError:
         return None
     model = types.GenerateContentResponse

@@ -16,7 +16,7 @@ from apps.governor.rules import CIRCUIT_LEAST_CALLS
 from apps.governor.store.memory import MemoryGovernor
 from apps.upstreams.rules import UpstreamFailed
 from tests.gateway.rig import Bench, Upstream, route_of
-from tests.gateway.telegraph import TELEGRAPH, ChatCaller, Telegraph, tape
+from tests.gateway.telegraph import TELEGRAPH, ChatCaller, ChatWriter, Telegraph, tape
 
 OVER = tape({"over": True, "in": 100, "out": 10})
 WHOLE = [tape({"said": "Twelve "}), tape({"said": "dogs"}), OVER]
@@ -131,3 +131,29 @@ async def test_a_route_that_cannot_say_it_is_passed_over() -> None:
         await run(called)
     assert len(called.wires.sent) == 2
     assert called.ledger.settled == []
+
+
+async def test_a_reply_that_cannot_be_told_is_not_billed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug of ours costs the caller nothing."""
+
+    def fail(*_: Any, **__: Any) -> bytes:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(ChatCaller, "write_answer", fail)
+    called = bench(json.dumps({"said": "Twelve dogs", "in": 100, "out": 10}).encode(), stream=False)
+    with pytest.raises(KeyError):
+        await run(called)
+    assert called.ledger.settled == []
+    assert [released.record.status for released in called.ledger.released if released.record] == ["failed"]
+
+
+async def test_a_stream_whose_end_cannot_be_told_is_not_billed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> bytes:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(ChatWriter, "finish", fail)
+    called = bench(*WHOLE)
+    running = await run(called)
+    assert shown(called)[-1]["error"] == "internal_error"
+    assert called.ledger.settled == []
+    assert running.record.status == "failed"
