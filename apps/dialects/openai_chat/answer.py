@@ -32,7 +32,7 @@ def read_answer(body: bytes) -> Answer:
     if reply.get("error"):
         return Answer(id_, failure=failure_message(reply["error"]))
     choices = reply.get("choices")
-    if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
+    if not choices or not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
         raise ValueError("no choices")
     failed = next((choice["error"] for choice in choices if choice.get("error")), None)
     return Answer(
@@ -136,8 +136,10 @@ def text_of(content: object) -> str:
     return "".join(_text(part, "text") for part in content if isinstance(part, dict))
 
 
-def logprobs_of(logprobs: object) -> Any:
-    return logprobs.get("content") if isinstance(logprobs, dict) else None
+def logprobs_of(logprobs: object) -> list[Any] | None:
+    """The list of tokens; None where there is none."""
+    content = logprobs.get("content") if isinstance(logprobs, dict) else None
+    return content if content and isinstance(content, list) else None
 
 
 def _text(holder: dict[str, Any], name: str) -> str:

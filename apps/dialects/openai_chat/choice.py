@@ -135,9 +135,10 @@ class ChoiceReader:
     def _split_thoughts(self, entries: object, events: list[HubEvent]) -> None:
         """Text under another index is another thought: what was open ends with its own seal."""
         first = entries[0] if isinstance(entries, list) else None
-        if not isinstance(first, dict) or first.get("type") not in TEXTS:
+        if not isinstance(first, dict) or str(first.get("type")) not in TEXTS:
             return
-        if any(entry.get("type") in TEXTS and entry.get("index") != first.get("index") for entry in self._details):
+        told = [entry for entry in self._details if str(entry.get("type")) in TEXTS]
+        if any(entry.get("index") != first.get("index") for entry in told):
             self._end_open(events)
 
     def _take_details(self, entries: object, events: list[HubEvent]) -> None:

@@ -62,7 +62,7 @@ def read_details(entries: list[dict[str, Any]], *, is_upstreams: bool = False) -
 
 
 def _read(entry: dict[str, Any]) -> Thinking:
-    family = _FAMILIES.get(entry.get("format") or "")
+    family = _FAMILIES.get(_string(entry, "format"))
     signature, data = entry.get("signature"), entry.get("data")
     if family is None:
         return _own(entry)

@@ -108,6 +108,7 @@ def hear_message(said: Said, choice: int, message: Message) -> None:
 def _hear_calls(said: Said, choice: int, calls: list[Any]) -> None:
     for position, call in enumerate(calls):
         if isinstance(call, dict):
-            block = (choice, "tool_calls", call.get("index", position))
+            index = call.get("index")
+            block = (choice, "tool_calls", index if type(index) is int else position)
             hear_texts(said, block, call.get("function"), _CALL)
             hear_texts(said, block, call.get("custom"), _CUSTOM_CALL)

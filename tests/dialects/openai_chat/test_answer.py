@@ -89,6 +89,8 @@ def test_a_failure_inside_a_200_is_one() -> None:
     assert read_answer(reply({}, choices=[failed])).failure == "gone"
     with pytest.raises(ValueError, match="no choices"):
         read_answer(b'{"id":"x"}')
+    with pytest.raises(ValueError, match="no choices"):
+        read_answer(b'{"id":"x","choices":[]}')
 
 
 def shown(answer: Answer, conversation: Conversation | None = None) -> dict[str, Any]:
