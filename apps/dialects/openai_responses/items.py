@@ -101,6 +101,7 @@ class Drawing(msgspec.Struct):
 
 
 ITEMS: Final = msgspec.json.Decoder(list[Raw])
+HEADS: Final = msgspec.json.Decoder(list[Head])
 HEAD: Final = msgspec.json.Decoder(Head)
 MESSAGE: Final = msgspec.json.Decoder(Message)
 CALL: Final = msgspec.json.Decoder(Call)

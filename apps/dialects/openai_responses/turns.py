@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar, cast
 import msgspec
 from msgspec import Raw
 
-from apps.dialects.common.json_body import NULL, first_byte, is_null, read, read_list
+from apps.dialects.common.json_body import NULL, UNREADABLE, first_byte, is_null, read, read_list
 from apps.dialects.hub.conversation import Document, Image, Part, Role, Text, ToolCall, ToolResult, Turn
 from apps.dialects.openai_responses import items
 from apps.dialects.openai_responses.tools import Offer
@@ -15,6 +15,7 @@ from apps.dialects.protocol import InvalidRequest, UnsupportedField
 
 T = TypeVar("T")
 
+ADDITIONAL: Final = "additional_tools"
 _ROLES: Final = frozenset({"system", "developer", "user", "assistant"})
 _NATIVE_CALLS: Final = {"local_shell_call": "local_shell", "apply_patch_call": "apply_patch", "shell_call": "shell"}
 _RESULTS: Final = frozenset(
@@ -51,12 +52,11 @@ class TurnReader:
         if first_byte(raw) == b'"':
             self.turns.append(Turn("user", [Text(read(_TEXT, raw, "input", "a string"))], field="input"))
             return
-        for index, item in enumerate(read_list(items.ITEMS, raw, "input")):
-            self._item(item, f"input[{index}]")
+        heads = read_list(items.HEADS, raw, "input")
+        for index, (head, item) in enumerate(zip(heads, items.ITEMS.decode(raw), strict=True)):
+            self._item(head.type or "message", item, f"input[{index}]")
 
-    def _item(self, raw: Raw, field: str) -> None:
-        head = _read(items.HEAD, raw, field)
-        kind = head.type or "message"
+    def _item(self, kind: str, raw: Raw, field: str) -> None:
         if kind == "message":
             self._message(raw, field)
         elif kind in ("function_call", "custom_tool_call"):
@@ -75,7 +75,7 @@ class TurnReader:
             self._add("assistant", [image] if image is not None else [], field)
         elif kind in items.HOSTED:
             self.left_out.append(f"{field} {kind}")
-        elif kind != "additional_tools":
+        elif kind != ADDITIONAL:
             raise UnsupportedField(
                 f"`{field}` is of type `{kind}`, which the protocol of this model's provider cannot say.",
                 param=f"{field}.type",
@@ -151,11 +151,12 @@ class TurnReader:
 
 def offer_more(raw: Raw, offer: Offer) -> None:
     """Tools that a client found on the way (`additional_tools`) count as offered."""
-    if first_byte(raw) != b"[":
+    if first_byte(raw) != b"[" or ADDITIONAL.encode() not in bytes(raw):
         return
-    for index, item in enumerate(read_list(items.ITEMS, raw, "input")):
-        field = f"input[{index}]"
-        if _read(items.HEAD, item, field).type == "additional_tools":
+    heads = read_list(items.HEADS, raw, "input")
+    for index, (head, item) in enumerate(zip(heads, items.ITEMS.decode(raw), strict=True)):
+        if head.type == ADDITIONAL:
+            field = f"input[{index}]"
             offer.add(_read(_ITEM_TOOLS, item, field).tools, f"{field}.tools")
 
 
@@ -184,4 +185,8 @@ def _call_id(call_id: str | None, field: str) -> str:
 
 
 def _read(decoder: msgspec.json.Decoder[T], raw: Raw, field: str) -> T:
-    return read(decoder, raw, field, "an item of the Responses API")
+    """One item; that the whole list is no crowd was seen before."""
+    try:
+        return decoder.decode(raw)
+    except UNREADABLE:
+        raise InvalidRequest(f"`{field}` must be an item of the Responses API.", param=field) from None
