@@ -36,6 +36,8 @@ FAULTS: Final = (
     "windows",
     "hang_ups",
     "leaving",
+    "retries",
+    "proofs",
 )
 WIDTH: Final = 44
 PAGE: Final = ROOT / "docs" / "faults.md"

@@ -18,6 +18,7 @@ from tests.faults import (
     races,
     redis_faults,
     restarts,
+    retries,
     windows,
 )
 from tests.faults.clusters import server_programs
@@ -53,6 +54,10 @@ def test_a_stream_left_at_any_tenth_is_billed_as_the_upstream_counts() -> None:
 
 def test_callers_that_leave_early_or_do_not_read_cost_what_was_done_for_them_and_no_more() -> None:
     assert_held(leaving.run(SHORT, is_embedded=IS_EMBEDDED))
+
+
+def test_a_storm_of_retries_under_one_key_is_one_charge() -> None:
+    assert_held(retries.run(SHORT, is_embedded=IS_EMBEDDED))
 
 
 @on_servers
