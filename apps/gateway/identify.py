@@ -7,6 +7,7 @@ from typing import Final
 
 from apps.core.errors import GatewayError
 from apps.gateway.call import Call
+from apps.gateway.patience import Patience
 from apps.gateway.stores import Stores
 from apps.keys.rules import Client, KeySnapshot, digest, is_well_formed
 
@@ -15,6 +16,8 @@ logger = logging.getLogger(__name__)
 KEY_HEADERS: Final = (b"x-api-key", b"anthropic-api-key")
 """Beside `Authorization: Bearer`, which every path takes: the Anthropic SDK's, and the document's."""
 BEARER: Final = b"bearer "
+LOOK_S: Final = 2.0
+"""A store that is away may be silent about it: whoever brings a key that we do not know is told after this."""
 
 
 class Unidentified(GatewayError):
@@ -37,7 +40,8 @@ async def identify(call: Call, stores: Stores) -> KeySnapshot:
     if key is None:
         # Issued a moment ago, perhaps: whoever made it may use it at once.
         try:
-            await stores.look_again()
+            with Patience(LOOK_S):
+                await stores.look_again()
         except Exception:
             # Whatever the driver calls it: nobody can say that there is no such key.
             logger.exception("a key could not be looked up")

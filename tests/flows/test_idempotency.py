@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import anthropic
 import httpx2
 import openai
+import psycopg
 import pytest
+from psycopg import sql
 
 from tests.flows.bills import bill
 from tests.flows.conftest import AddUpstream
 from tests.flows.endpoints import CHAT, ENDPOINTS, IMAGES, MESSAGES, RESPONSES, TEXT, Endpoint, Tokens
-from tests.flows.rig import Operator, Person, Reply, eventually, http
+from tests.flows.rig import Operator, Person, Reply, Server, eventually, http
 from tests.flows.upstream import Cut, plain, served, streamed
 
 TOKENS = Tokens(input=1_000, output=400)
@@ -213,6 +218,41 @@ def test_every_printable_key_is_one(key: str, alice: Person, add_upstream: AddUp
     for _ in range(2):
         assert alice.call(CHAT.path, CHAT.body(), idempotency_key=key).status == 200
     assert len(upstream.calls) == 1
+
+
+def test_neither_the_key_nor_what_was_said_is_stored(
+    alice: Person, operator: Operator, add_upstream: AddUpstream
+) -> None:
+    key, prompt, said = (f"canary {what} {uuid.uuid4()}" for what in ("key", "prompt", "answer"))
+    add_upstream(CHAT, plain(CHAT.reply(TOKENS, said)))
+    assert alice.call(CHAT.path, CHAT.body(prompt), idempotency_key=key).status == 200
+    stored = everything_stored(alice.server)
+    request_id = alice.newest_record()["request_id"].removeprefix("req_")
+    assert request_id in stored
+    assert [canary for canary in (key, prompt, said) if canary in stored] == []
+    operator.run("set_account", alice.account_id, "--keep-replies", "on")
+    operator.tell_server()
+    assert alice.call(CHAT.path, CHAT.body(prompt), idempotency_key=f"{key}-2").status == 200
+    stored = everything_stored(alice.server)
+    assert said in stored
+    assert [canary for canary in (key, prompt) if canary in stored] == []
+
+
+def everything_stored(server: Server) -> str:
+    """The ledger's and the usage log's rows, as text."""
+    tables = ("ledger_idempotencykey", "usage_usagerecord", "ledger_entry", "ledger_hold")
+    url = server.environ["DATABASE_URL"]
+    rows: list[Any] = []
+    if url:
+        with psycopg.connect(url) as connection:
+            for table in tables:
+                rows += connection.execute(sql.SQL("SELECT * FROM {}").format(sql.Identifier(table))).fetchall()
+    else:
+        path = Path(server.environ["HYPEREAL_DATA_DIR"]) / "hypereal.sqlite3"
+        with closing(sqlite3.connect(path)) as connection:
+            for table in tables:
+                rows += connection.execute(f"SELECT * FROM {table}").fetchall()
+    return " ".join(value.hex if isinstance(value, uuid.UUID) else str(value) for row in rows for value in row)
 
 
 def test_a_long_body_is_known_again(alice: Person, add_upstream: AddUpstream) -> None:

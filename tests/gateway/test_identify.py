@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import asyncio
+import time
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
 from apps.core.errors import GatewayError
+from apps.gateway import identify as identify_module
 from apps.gateway.call import read_head
 from apps.gateway.identify import Unidentified, identify, presented_key, read_client
 from apps.gateway.stores import Stores
@@ -63,14 +66,18 @@ def test_a_key_in_odd_bytes_is_none() -> None:
 class Looking:
     """Keys that appear at the second look, or never, or not without a database."""
 
-    def __init__(self, *, appears: dict[str, object] | None = None, failure: Exception | None = None) -> None:
+    def __init__(
+        self, *, appears: dict[str, object] | None = None, failure: Exception | None = None, pause_s: float = 0.0
+    ) -> None:
         self.known: dict[str, object] = {}
         self.looks = 0
         self._appears = appears or {}
         self._failure = failure
+        self._pause_s = pause_s
 
     async def look_again(self) -> None:
         self.looks += 1
+        await asyncio.sleep(self._pause_s)
         if self._failure is not None:
             raise self._failure
         self.known.update(self._appears)
@@ -105,6 +112,15 @@ async def test_without_a_database_nobody_is_called_unknown() -> None:
     with pytest.raises(GatewayError) as refused:
         await identify(head(x_api_key=make_key()), looking.stores)
     assert (refused.value.code, refused.value.status, refused.value.retry_after_s) == ("store_unavailable", 503, 2)
+
+
+async def test_a_database_that_says_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(identify_module, "LOOK_S", 0.1)
+    looking = Looking(pause_s=30)
+    began = time.monotonic()
+    with pytest.raises(GatewayError) as refused:
+        await identify(head(x_api_key=make_key()), looking.stores)
+    assert (refused.value.code, time.monotonic() - began < 2) == ("store_unavailable", True)
 
 
 def test_a_client_is_what_its_head_says() -> None:
