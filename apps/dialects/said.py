@@ -24,15 +24,15 @@ class Said:
 
     def hear(self, block: Hashable, text: str) -> None:
         """More of that block's text."""
-        if self.chars + len(text) > MAX_KEPT_CHARS:
+        chars = self.chars + len(text)
+        if chars > MAX_KEPT_CHARS:
             self.unkept_chars += len(text)
             return
-        self.chars += len(text)
-        parts = self._blocks.get(block)
-        if parts is None:
+        self.chars = chars
+        try:
+            self._blocks[block].append(text)
+        except KeyError:
             self._blocks[block] = [text]
-        else:
-            parts.append(text)
 
     def forget(self, block: Hashable) -> None:
         """That block's text says again what came encrypted."""
