@@ -14,33 +14,14 @@ import pytest
 from apps.core.errors import GatewayError
 from apps.dialects.passage import Passage, passages
 from apps.dialects.registry import CALLERS, DIALECTS
-from tests.corpus.meaning import Meaning, arguments_of, meaning
+from tests.corpus.meaning import Meaning, arguments_of, is_told, meaning
 from tests.corpus.recordings import RECORDINGS, Recording, cut, needs_corpus, with_crlf
-from tests.corpus.streams import fails
 
 pytestmark = needs_corpus
 
 HYPEREAL: Final = b'{"billing":{"credits_charged":12}}'
 MODEL: Final = "gpt-5-5"
 CHAT, RESPONSES, MESSAGES = "openai-chat", "openai-responses", "anthropic-messages"
-
-
-EDITED: Final = {"openai-responses-079"}
-"""By hand: its pieces do not make up its whole."""
-
-
-def is_told(recording: Recording) -> bool:
-    """Whether it is an answer: no error, and one that others than its provider have words for."""
-    if recording.status != 200 or recording.dialect == "openai-images" or fails(recording):
-        return False
-    if recording.name in EDITED:
-        return False
-    if recording.is_stream:
-        return True
-    body = recording.body
-    if recording.dialect == "gemini" and not body.get("candidates") and not body.get("promptFeedback"):
-        return False
-    return not body.get("error") and body.get("status", "completed") in {"completed", "incomplete"}
 
 
 PAIRS: Final = [

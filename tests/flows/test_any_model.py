@@ -173,3 +173,26 @@ def test_the_anthropic_sdk_calls_a_tool_and_hands_its_result_back(alice: Person,
             second = client.messages.create(messages=told, **options)
             assert "31 degrees" in "".join(block.text for block in second.content if block.type == "text")
             assert second.stop_reason == "end_turn"
+
+
+@pytest.mark.parametrize("model", ["gpt-5-5", "deepseek-v4-pro", "claude-haiku-latest", "nano-banana-2"])
+def test_a_responses_body_on_the_chat_path_is_answered_in_chat(alice: Person, model: str) -> None:
+    """What an editor posts for models whose names look like OpenAI's."""
+    body = {
+        "model": model,
+        "input": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": [{"type": "input_text", "text": "Hello there"}]},
+        ],
+        "tools": [{"type": "function", "name": "get_weather", "parameters": SCHEMA}],
+        "store": False,
+    }
+    for path in ("/v1/chat/completions", "/v1/managed/chat/completions"):
+        reply = alice.call(path, body)
+        assert (reply.status, reply.json["object"]) == (200, "chat.completion")
+        assert "Hello there" in text_of(reply.json)
+        streamed = alice.call(path, {**body, "stream": True, "stream_options": {"include_usage": True}})
+        assert streamed.events[-1] == "[DONE]"
+        assert "Hello there" in said(streamed.events)
+        assert bill_of_stream(streamed.events)["credits_charged"] == bill_of_reply(model, usage_of(streamed.events))
+    assert {record["endpoint"] for record in alice.records()} == {"chat"}

@@ -11,10 +11,11 @@ from typing import Any, Final
 
 import pytest
 
+from tests.corpus.meaning import is_told
 from tests.corpus.recordings import RECORDINGS, Recording, cut, events_of, named, needs_corpus, with_crlf
 from tests.corpus.streams import fails, is_error, visible, without_ours
 from tests.flows.bills import bill_of_buckets
-from tests.flows.endpoints import ENDPOINTS
+from tests.flows.endpoints import ENDPOINTS, TEXT_ENDPOINTS, Endpoint
 from tests.flows.rig import Operator, Person, Reply, eventually
 from tests.flows.upstream import Answer, Script, ScriptedUpstream, plain, streamed
 
@@ -29,6 +30,9 @@ MODEL_OF: Final = {
 }
 """Models with a price for every meter that their dialect has."""
 DRAWS: Final = "nano-banana-2"
+GEMINI: Final = "gemini"
+BEHIND: Final = {**MODEL_OF, GEMINI: "kimi-latest"}
+"""For callers of other dialects."""
 
 REFUSED: Final = {
     # price
@@ -58,10 +62,11 @@ def provider(operator: Operator, scripted: ScriptedUpstream) -> Iterator[Script]
     """One provider of all dialects, which answers whatever the test says."""
     script = scripted.script(plain(b"{}"))
     routes = []
-    for dialect, model in [*MODEL_OF.items(), ("openai-chat", DRAWS)]:
+    base_paths = {dialect: endpoint.base_path for dialect, endpoint in BY_DIALECT.items()} | {GEMINI: "/v1beta"}
+    for dialect, model in [*BEHIND.items(), ("openai-chat", DRAWS)]:
         added = operator.run(
             "add_route", model, "--provider", "recorded", "--dialect", dialect,
-            "--base-url", script.base_url + BY_DIALECT[dialect].base_path, "--upstream-model", "theirs",
+            "--base-url", script.base_url + base_paths[dialect], "--upstream-model", "theirs",
         )  # fmt: skip
         routes.append(added["route_id"])
     operator.tell_server()
@@ -118,13 +123,13 @@ def first_field(message: str) -> str:
     return message.split("`")[1] if "`" in message else ""
 
 
-def assert_paid(recording: Recording, billing: Any) -> None:
-    assert billing["model"] == model_of(recording)
+def assert_paid(recording: Recording, billing: Any, *, model: str | None = None) -> None:
+    assert billing["model"] == (model or model_of(recording))
     if recording.usage is None:
         assert billing["estimated"] is True
     else:
         assert "estimated" not in billing
-        assert billing["credits_charged"] == bill_of_buckets(model_of(recording), recording.usage)
+        assert billing["credits_charged"] == bill_of_buckets(billing["model"], recording.usage)
 
 
 @pytest.mark.parametrize("recording", [one for one in REPLAYED if not one.is_stream], ids=named)
@@ -178,6 +183,44 @@ def test_a_recorded_stream_reaches_its_caller_and_is_billed(
         return
     assert shown == expected
     assert_paid(recording, billing)
+
+
+HOSTED: Final = re.compile(r"server_tool:|item:(?:web|file)_search_call|item:\w+_interpreter_call|item:x_search_call")
+"""Tools of the provider's, each use of which costs something beside its tokens."""
+
+
+def costs_tokens_only(recording: Recording) -> bool:
+    return "prompt_blocked" not in recording.features and not any(map(HOSTED.match, recording.features))
+
+
+TRANSLATED: Final = [
+    (caller, recording)
+    for recording in RECORDINGS
+    if is_told(recording) and costs_tokens_only(recording)
+    for caller in TEXT_ENDPOINTS
+    if caller.dialect != recording.dialect
+]
+
+
+@pytest.mark.parametrize(
+    ("caller", "recording"), TRANSLATED, ids=[f"{caller.name} of {one.name}" for caller, one in TRANSLATED]
+)
+def test_a_recorded_reply_costs_the_same_whoever_asks(
+    dora: Person, provider: Script, caller: Endpoint, recording: Recording
+) -> None:
+    model = BEHIND[recording.dialect]
+    provider.answers(recorded_answer(recording))
+    reply = dora.call(caller.path, caller.body(model=model, stream=recording.is_stream))
+    assert reply.status == 200, reply.body
+    events = reply.events if recording.is_stream else [reply.json]
+    (block,) = [
+        holder["hypereal"]
+        for event in events
+        if event != "[DONE]"
+        for holder in (event, event.get("response") or {})
+        if "hypereal" in holder
+    ]
+    assert_paid(recording, block["billing"], model=model)
 
 
 def test_what_was_charged_is_what_left_the_account(dora: Person) -> None:
