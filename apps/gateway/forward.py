@@ -8,6 +8,7 @@ from typing import Final, NoReturn
 
 from apps.core import clock
 from apps.dialects.common.stale import is_stale_reasoning
+from apps.dialects.gemini import error as gemini
 from apps.dialects.passage import Passage
 from apps.dialects.protocol import ANTHROPIC_MESSAGES, UnsupportedField
 from apps.gateway.call import Call
@@ -185,19 +186,19 @@ async def _refuse(reply: UpstreamReply, permit: Permit, way: Way) -> NoReturn:
         body = b""
     finally:
         reply.close()
-    if status in HANDED_ON:
+    if status in HANDED_ON and not gemini.is_operators(body):
         if is_stale_reasoning(body) and way.forget_reasoning():
             raise _StaleReasoning
         code = HANDED_ON[status]
-        if any(mark in body for mark in CONTEXT_MARKS):
+        if any(mark in body for mark in CONTEXT_MARKS) or gemini.is_too_long(body):
             code = "context_length_exceeded"
         raise UpstreamFailed(code, way.passage.read_error(status, body), status=status)
-    if status in OPERATORS:
+    if status in OPERATORS or status in HANDED_ON:
         key, provider = way.route.key, way.route.provider
         logger.error("route %s (%s) refuses us with %d: check its credential", key, provider, status)
         raise _Retryable(UpstreamFailed("upstream_error", "The upstream could not serve this call."))
     if status in BUSY:
-        retry_after_s = read_retry_after(reply.headers.get("retry-after"))
+        retry_after_s = read_retry_after(reply.headers.get("retry-after"), told_s=gemini.retry_delay_s(body))
         raise _Retryable(
             UpstreamFailed(
                 "upstream_overloaded",
@@ -230,11 +231,11 @@ async def read_whole(forwarded: Forwarded, limit: int) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def read_retry_after(text: str | None) -> int:
-    """Seconds to wait, as the upstream says, within reason."""
+def read_retry_after(text: str | None, *, told_s: int | None) -> int:
+    """Seconds to wait, as the upstream says in its header, or (`told_s`) in its error, within reason."""
     if text is not None and text.isascii() and text.isdigit():
-        return min(max(int(text), 1), MAX_RETRY_AFTER_S)
-    return DEFAULT_BUSY_RETRY_S
+        told_s = int(text)
+    return DEFAULT_BUSY_RETRY_S if told_s is None else min(max(told_s, 1), MAX_RETRY_AFTER_S)
 
 
 def transport_failure(error: TransportError) -> UpstreamFailed:
