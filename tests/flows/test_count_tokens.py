@@ -114,7 +114,7 @@ def test_a_key_that_counts_without_end_is_stopped(operator: Operator) -> None:
     [
         ({"model": "nothing"}, "model_not_found"),
         ({"messages": "Hi"}, "invalid_request"),
-        ({"container": "cntr_1"}, "unsupported_field"),
+        ({"container": "cntr_1"}, "not_found"),
         ({"mcp_servers": [{"url": "https://x"}]}, "unsupported_field"),
     ],
 )
