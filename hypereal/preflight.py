@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Final
@@ -90,6 +91,25 @@ def data_directory(environment: Environment) -> Iterator[None]:
         lock.write(f"{os.getpid()}\n")
         lock.flush()
         yield
+
+
+def check_journal(environment: Environment) -> None:
+    """Have a place for settlements that the database cannot take in time.
+
+    Raises: CannotStart.
+    """
+    directory = environment.journal_dir
+    if directory is None:
+        return
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as failure:
+        raise CannotStart(
+            f"cannot keep the settlement journal in {directory}: {failure.strerror}; let HYPEREAL_DATA_DIR be a place"
+            " that lasts, or set HYPEREAL_JOURNAL=off"
+        ) from None
 
 
 def check_stores(environment: Environment) -> None:

@@ -32,6 +32,7 @@ def main() -> int:
             preflight.check_settings(environment)
             if environment.is_embedded:
                 held.enter_context(preflight.data_directory(environment))
+            preflight.check_journal(environment)
             listener = held.enter_context(preflight.listen(environment))
             django.setup()
             preflight.check_stores(environment)

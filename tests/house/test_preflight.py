@@ -75,6 +75,24 @@ def test_a_file_in_the_data_directorys_place_is_one_line(local_environment: Envi
         preflight.data_directory(replace(local_environment, data_dir=path)).__enter__()
 
 
+def test_a_journal_without_a_place_is_one_line(local_environment: Environment, tmp_path: Path) -> None:
+    environment = replace(local_environment, data_dir=tmp_path)
+    preflight.check_journal(environment)
+    assert (tmp_path / "journal").stat().st_mode & 0o777 == 0o700
+    assert list((tmp_path / "journal").iterdir()) == []
+    in_the_way = tmp_path / "other"
+    in_the_way.mkdir()
+    (in_the_way / "journal").write_text("a file")
+    environment = replace(local_environment, data_dir=in_the_way)
+    with pytest.raises(CannotStart) as caught:
+        preflight.check_journal(environment)
+    assert str(caught.value) == (
+        f"cannot keep the settlement journal in {in_the_way / 'journal'}: File exists; let HYPEREAL_DATA_DIR be a place"
+        " that lasts, or set HYPEREAL_JOURNAL=off"
+    )
+    preflight.check_journal(replace(environment, has_journal=False))
+
+
 @pytest.mark.django_db
 def test_redis_out_of_reach_is_one_line_without_its_password(local_environment: Environment) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
