@@ -14,8 +14,9 @@ from apps.core import headers
 from apps.core.errors import GatewayError
 from apps.dialects.common.caching import with_caching
 from apps.dialects.common.refused import Why, refuse, refuse_modifier
+from apps.dialects.openai_responses.body import MIN_OUTPUT_TOKENS
 from apps.dialects.passage import reachable
-from apps.dialects.protocol import Dialect, InvalidRequest, Request, State, UnsupportedField
+from apps.dialects.protocol import OPENAI_RESPONSES, Dialect, InvalidRequest, Request, State, UnsupportedField
 from apps.dialects.registry import DIALECTS
 from apps.gateway.call import Call, NotFound
 from apps.gateway.state import stateful, stored_tokens
@@ -199,10 +200,17 @@ def bound(
         most_output_tokens=model.max_output_tokens,
         caller_max_tokens=request.max_tokens,
         thinking_budget=thinking_budget,
-        unbounded_tokens=bounds.reasoning_tokens,
+        unbounded_tokens=bounds.reasoning_tokens + _raised_tokens(model, request),
         field_tokens=text_bound(bounds, text_bytes=FIELD_BYTES),
         text_tokens=text_tokens,
     )
+
+
+def _raised_tokens(model: ModelSnapshot, request: Request) -> int:
+    """What a translation to Responses may add to a maximum that is too small for that dialect."""
+    if request.max_tokens is None or OPENAI_RESPONSES not in model.dialects:
+        return 0
+    return max(0, MIN_OUTPUT_TOKENS - request.max_tokens)
 
 
 def read_session_id(call: Call, request: Request) -> str:

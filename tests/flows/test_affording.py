@@ -206,3 +206,16 @@ def test_who_waits_in_vain_for_credits_is_told_when_to_come_again(
     assert len(script.calls) == 1
     eventually(lambda: alice.held == 0)
     assert alice.balance == alice.opening_balance - bill(MESSAGES.model, input=100, output=10)
+
+
+def test_a_maximum_that_a_translation_raises_is_held_for(operator: Operator, add_upstream: AddUpstream) -> None:
+    """Responses takes no maximum below 16: a chat caller's 1 goes out as 16, and all 16 are paid for."""
+    script = add_upstream(RESPONSES, served(RESPONSES, Tokens(input=0, output=16)))
+    body = CHAT.body(model=RESPONSES.model, max_tokens=1)
+    alice = operator.person("alice", credits="1000")
+    reply = alice.call(CHAT.path, body)
+    assert (reply.status, script.calls[0].json["max_output_tokens"]) == (200, 16)
+    explained = operator.run("explain", reply.headers["x-request-id"])
+    charged = bill(RESPONSES.model, input=0, output=16)
+    assert explained["credits_charged"] == charged <= explained["credits_held"]
+    assert explained["credits_held"] == bound_of(RESPONSES, body, output=16)
