@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import groupby
 from typing import Any, Final
 
@@ -50,7 +51,8 @@ class Writer:
     def write(self) -> list[Message]:
         for role, turns in groupby(self._conversation.turns, key=lambda turn: turn.role):
             if role == "assistant":
-                self._answer(list(turns))
+                for answer in _answers(turns):
+                    self._answer(answer)
             elif role == "user":
                 self._users(list(turns))
             else:
@@ -176,6 +178,22 @@ class Writer:
         if self._marks == "cache_control":
             put_mark(shown, call.cache, self._marks)
         return shown
+
+
+def _answers(turns: Iterable[Turn]) -> list[list[Turn]]:
+    """Consecutive turns by the answer that they belong to: another text is another answer, unless calls wait for their
+    results in between."""
+    answers: list[list[Turn]] = []
+    has_text = has_calls = False
+    for turn in turns:
+        says = any(isinstance(part, Text | Refusal) for part in turn.parts)
+        if not answers or (says and has_text and not has_calls):
+            answers.append([])
+            has_text = has_calls = False
+        answers[-1].append(turn)
+        has_text = has_text or says
+        has_calls = has_calls or any(isinstance(part, ToolCall) for part in turn.parts)
+    return answers
 
 
 def _extras(parts: list[Part]) -> dict[str, Any]:

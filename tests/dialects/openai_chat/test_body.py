@@ -145,6 +145,16 @@ def test_an_answer_in_pieces_is_one_message_again() -> None:
     }
 
 
+def test_answers_that_follow_each_other_stay_two_unless_calls_wait_in_between() -> None:
+    two = messages(assistant(Text("a.")), assistant(Text("b.")))
+    assert [message["content"] for message in two] == ["a.", "b."]
+    waiting = messages(
+        assistant(Text("a."), ToolCall("c1", "f", "")), assistant(Text("b.")), user(ToolResult("c1", []))
+    )
+    assert [message["role"] for message in waiting] == ["assistant", "tool"]
+    assert waiting[0]["content"] == "a.b."
+
+
 def test_reasoning_goes_back_to_the_provider_that_sent_it_and_to_no_other() -> None:
     entry = '{"type":"reasoning.text","signature":"s","format":"anthropic-claude-v1"}'
     conversation = Conversation(
