@@ -7,8 +7,9 @@ from typing import Any, Final
 
 import pytest
 
+from tests.flows.agents import CLAUDE_CODE_HEADERS, CODEX_HEADERS, claude_code, codex
 from tests.flows.bills import MODELS, bill_of_reply
-from tests.flows.endpoints import TEXT_ENDPOINTS, Endpoint
+from tests.flows.endpoints import MESSAGES, RESPONSES, TEXT_ENDPOINTS, Endpoint
 from tests.flows.rig import Person
 
 CLI: Final = {
@@ -196,3 +197,32 @@ def test_a_responses_body_on_the_chat_path_is_answered_in_chat(alice: Person, mo
         assert "Hello there" in said(streamed.events)
         assert bill_of_stream(streamed.events)["credits_charged"] == bill_of_reply(model, usage_of(streamed.events))
     assert {record["endpoint"] for record in alice.records()} == {"chat"}
+
+
+@pytest.mark.parametrize("model", ["gpt-5-5", "deepseek-v4-pro", "kimi-latest", "nano-banana-2", "claude-opus-4-8"])
+def test_a_coding_agent_of_messages_works_with_any_model(alice: Person, model: str) -> None:
+    for ask, is_stream in (('Use Bash {"command": "pwd"}', True), ("Hello there", False)):
+        reply = alice.call(MESSAGES.path, claude_code(model, ask, is_stream=is_stream), **CLAUDE_CODE_HEADERS)
+        assert reply.status == 200, reply.body
+        if is_stream:
+            inputs = [e["delta"]["partial_json"] for e in reply.events if "partial_json" in e.get("delta", {})]
+            assert json.loads("".join(inputs)) == {"command": "pwd"}
+            assert next(e["delta"]["stop_reason"] for e in reply.events if e["type"] == "message_delta") == "tool_use"
+        else:
+            assert "Hello there" in text_of(reply.json)
+
+
+@pytest.mark.parametrize("model", ["gpt-5-5", "deepseek-v4-pro", "kimi-latest", "nano-banana-2", "claude-opus-4-8"])
+def test_a_coding_agent_of_responses_works_with_any_model(alice: Person, model: str) -> None:
+    asked = {"exec_command": '{"cmd": "pwd"}', "spawn": '{"task": "count"}'}
+    if model == "gpt-5-5":
+        del asked["spawn"]  # untouched on its way, and the simulator looks into no group
+    for tool, arguments in asked.items():
+        reply = alice.call(RESPONSES.path, codex(model, f"Use {tool} {arguments}"), **CODEX_HEADERS)
+        assert reply.status == 200, reply.body
+        assert "web_search" in reply.headers["x-hypereal-adapted"]
+        done = reply.events[-1]["response"]
+        assert (reply.events[-1]["type"], done["status"]) == ("response.completed", "completed")
+        calls = [item for item in done["output"] if item["type"] == "function_call"]
+        assert [(call["name"], json.loads(call["arguments"])) for call in calls] == [(tool, json.loads(arguments))]
+        assert [event["sequence_number"] for event in reply.events] == list(range(len(reply.events)))
