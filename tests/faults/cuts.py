@@ -61,7 +61,7 @@ def run(scale: float = 1.0) -> list[Row]:
 
 
 def cut(wanted: int, *, swallows: int, journal: str = "on") -> Row:
-    with own_rig(with_proxy=True, HYPEREAL_JOURNAL=journal) as rig:
+    with own_rig(with_proxy=True, environ={"HYPEREAL_JOURNAL": journal}) as rig:
         assert rig.proxy is not None
         alice = rig.person("alice")
         rig.operator.tell_server()

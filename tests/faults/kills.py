@@ -80,6 +80,8 @@ async def make_calls(alice: Person, is_over: threading.Event) -> list[Seen]:
         alice,
         clients=CLIENTS,
         is_over=is_over.is_set,
+        # A connection each, or all callers might stay with a process that nothing kills.
+        keep_alive=False,
         wish=lambda number: Wish(new_tag("kill"), parts=6, gap_ms=5 + number % 20),
     )
 

@@ -6,7 +6,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +106,12 @@ class Rig:
 
 @contextmanager
 def own_rig(
-    *, is_embedded: bool = False, workers: int = 2, with_proxy: bool = False, with_clock: bool = False, **environ: str
+    *,
+    is_embedded: bool = False,
+    workers: int = 2,
+    with_proxy: bool = False,
+    with_clock: bool = False,
+    environ: Mapping[str, str] | None = None,
 ) -> Iterator[Rig]:
     """A running gateway whose every model is served by the oracle. Everything of it is gone afterwards.
 
@@ -130,7 +135,7 @@ def own_rig(
         data_dir = directory / "data"
         gateway = Installation(data_dir, stores, workers=workers)
         held.callback(gateway.close)
-        gateway.environ.update(environ)
+        gateway.environ.update(environ or {})
         gateway.start()
         operator = Operator(gateway)
         held.callback(operator.close)

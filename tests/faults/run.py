@@ -34,6 +34,7 @@ FAULTS: Final = (
     "locked_account",
     "races",
     "windows",
+    "own_clock",
     "hang_ups",
     "leaving",
     "retries",
