@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from apps.dialects.common.notes import fit_all
 from apps.dialects.hub.exchange import Exchange
 from apps.dialects.hub.protocol import CallerSide
 from apps.dialects.protocol import Dialect, Reply, Request, StreamRelay
@@ -55,7 +56,7 @@ class PassThrough:
 
     @property
     def adapted(self) -> tuple[str, ...]:
-        return self._request.adapted
+        return fit_all(self._request.adapted)
 
     def upstream_path(self, *, upstream_model: str) -> str:
         return self._dialect.upstream_path

@@ -221,6 +221,17 @@ def test_ids_of_others_are_not_found(alice: Person, endpoint: Endpoint) -> None:
     alice.assert_paid_nothing()
 
 
+def test_what_a_caller_calls_a_tool_cannot_break_the_header_that_names_it(alice: Person) -> None:
+    own = {"type": "function", "name": "f", "parameters": {}}
+    for kind in ("web_search\r\nx-evil: 1", "web_search \u20ac,\x00", "web_search" + "y" * 5_000):
+        reply = alice.call(RESPONSES.path, RESPONSES.body(tools=[own, {"type": kind}]))
+        assert (reply.status, "x-evil" in reply.headers) == (200, False)
+        assert reply.headers["x-hypereal-adapted"].startswith("tools[1] web_search")
+    many = [own, *({"type": "web_search"} for _ in range(3_000))]
+    reply = alice.call(RESPONSES.path, RESPONSES.body(tools=many))
+    assert (reply.status, len(reply.headers["x-hypereal-adapted"]) < 3_000) == (200, True)
+
+
 @EACH
 def test_odd_text_travels_unharmed(alice: Person, endpoint: Endpoint) -> None:
     text = 'quotes " and \\ and \u2028 and \U0001f600 and a tab\t' + "e\u0301" * 10

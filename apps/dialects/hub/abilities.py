@@ -11,12 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from apps.dialects.common.notes import MAX_NOTES, fit
 from apps.dialects.hub.conversation import Conversation
 from apps.dialects.protocol import UnsupportedField
-
-MAX_NOTES: Final = 24
-MAX_NOTE_CHARS: Final = 100
-"""Notes travel in one header."""
 
 MEANING: Final[Mapping[str, Callable[[Conversation], bool]]] = {
     "stop": lambda asked: bool(asked.stop),
@@ -85,7 +82,7 @@ def unsupported(field: str) -> UnsupportedField:
 def note(conversation: Conversation, line: str) -> None:
     """One adaptation, fit for a header: `temperature: 1.4 -> 1`."""
     if len(conversation.adapted) < MAX_NOTES:
-        shown = "".join(char if " " <= char <= "~" and char != "," else "?" for char in line[:MAX_NOTE_CHARS])
+        shown = fit(line)
         if shown not in conversation.adapted:
             conversation.adapted.append(shown)
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from apps.core.errors import GatewayError
 from apps.dialects.common import scrub
 from apps.dialects.common.caching import needs_mark
+from apps.dialects.common.notes import fit_all
 from apps.dialects.common.relay import EventRelay
 from apps.dialects.common.sse import Event
 from apps.dialects.hub.answer import Answer
@@ -46,7 +47,7 @@ class Exchange:
     @property
     def adapted(self) -> tuple[str, ...]:
         """What was changed on the way, for X-Hypereal-Adapted; complete once the upstream's body was written."""
-        return (*self._request.adapted, *self.conversation.adapted)
+        return fit_all((*self._request.adapted, *self.conversation.adapted))
 
     def upstream_path(self, *, upstream_model: str) -> str:
         return self._upstream.path(upstream_model=upstream_model, is_stream=self.conversation.is_stream)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from apps.dialects.common.notes import MAX_NOTES
 from apps.dialects.hub import abilities
 from apps.dialects.hub.abilities import Abilities
 from apps.dialects.hub.conversation import Conversation, OutputFormat, Tool, ToolChoice, Tuning
@@ -52,7 +53,7 @@ def test_a_note_is_always_fit_for_a_header() -> None:
     assert asked.adapted == ["tools[0] a??b? ?: left out" + "x" * 74]
     for index in range(100):
         abilities.note(asked, f"f{index}: left out")
-    assert len(asked.adapted) == abilities.MAX_NOTES
+    assert len(asked.adapted) == MAX_NOTES
 
 
 def test_the_maximum_sent_is_the_smaller_of_the_callers_and_the_grant() -> None:
