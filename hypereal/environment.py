@@ -35,6 +35,8 @@ class Environment:
     has_journal: bool
     """The data directory outlives the process: settlements that the store cannot take may wait there."""
     database_url: str
+    owner_database_url: str
+    """Whoever owns the tables, where that is not who serves; empty: DATABASE_URL migrates too."""
     redis_url: str
     workers: int
     host: str
@@ -88,6 +90,9 @@ def read(environ: Mapping[str, str], *, root: Path) -> Environment:
     name = _choice(environ, "HYPEREAL_ENV", ENVIRONMENTS, "local")
     data_dir = root / environ.get("HYPEREAL_DATA_DIR", "var")
     database_url, redis_url = environ.get("DATABASE_URL", ""), environ.get("REDIS_URL", "")
+    owner_database_url = environ.get("HYPEREAL_OWNER_DATABASE_URL", "")
+    if owner_database_url and not database_url:
+        raise BadEnvironment("HYPEREAL_OWNER_DATABASE_URL is set but DATABASE_URL is not")
     if bool(database_url) != bool(redis_url):
         given, missing = ("DATABASE_URL", "REDIS_URL") if database_url else ("REDIS_URL", "DATABASE_URL")
         raise BadEnvironment(
@@ -105,6 +110,7 @@ def read(environ: Mapping[str, str], *, root: Path) -> Environment:
         data_dir=data_dir,
         has_journal=_choice(environ, "HYPEREAL_JOURNAL", JOURNAL_MODES, "on") == "on",
         database_url=database_url,
+        owner_database_url=owner_database_url,
         redis_url=redis_url,
         workers=workers,
         host=host,

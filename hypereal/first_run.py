@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import secrets
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,11 +75,21 @@ def one_at_a_time() -> Iterator[None]:
         lock.close()
 
 
-def migrate() -> int:
-    """Apply pending migrations; return how many there were."""
+def migrate(owner_database_url: str = "") -> int:
+    """Apply pending migrations, as the tables' owner where that is somebody else; return how many there were.
+
+    Raises: CalledProcessError, where the owner cannot.
+    """
     executor = MigrationExecutor(connection)
     pending = len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
-    if pending:
+    if pending and owner_database_url:
+        # A process of its own: this one has settings, and soon connections, of who serves.
+        subprocess.run(
+            [sys.executable, "-m", "django", "migrate", "--no-input", "--verbosity", "0"],
+            env={**os.environ, "DATABASE_URL": owner_database_url, "HYPEREAL_OWNER_DATABASE_URL": ""},
+            check=True,
+        )
+    elif pending:
         call_command("migrate", interactive=False, verbosity=0)
     return pending
 

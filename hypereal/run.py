@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -48,7 +49,10 @@ def prepare(environment: Environment) -> None:
     from hypereal.fingerprints import OtherSecret, check_secrets
 
     with first_run.one_at_a_time():
-        applied = first_run.migrate()
+        try:
+            applied = first_run.migrate(environment.owner_database_url)
+        except subprocess.CalledProcessError:
+            stop("the database could not be migrated with HYPEREAL_OWNER_DATABASE_URL; the reason is above")
         try:
             check_secrets(environment)
         except OtherSecret as mistake:

@@ -13,6 +13,7 @@ class LedgerConfig(AppConfig):
 
         post_save.connect(_open_account, sender=Account, dispatch_uid="ledger.open_account")
         post_migrate.connect(_make_partitions, sender=self, dispatch_uid="ledger.make_partitions")
+        post_migrate.connect(_grant_anew, sender=self, dispatch_uid="ledger.grant_anew")
 
 
 def _open_account(*, instance: object, created: bool, **_: object) -> None:
@@ -29,3 +30,9 @@ def _make_partitions(**_: object) -> None:
     from apps.ledger.partitions import make_partitions
 
     make_partitions()
+
+
+def _grant_anew(**_: object) -> None:
+    from apps.ledger.roles import grant_anew
+
+    grant_anew()

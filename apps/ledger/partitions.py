@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 TABLES: Final = {"ledger_entry": "operation_id", "usage_usagerecord": "request_id"}
 """Partitioned tables and the column that they are partitioned by."""
+MAKE_PARTITION: Final = "hypereal_make_partition(text, text, uuid, uuid)"
+"""Runs as the tables' owner: who serves may not make tables."""
 MONTHS_AHEAD: Final = 3
 LOCK: Final = 7_011_960
 """The advisory lock under which partitions are made: two processes may come to it at once."""
@@ -68,8 +70,7 @@ def _make(table: str, column: str, name: str, begins_at: datetime, ends_at: date
             logger.warning("%s_default holds rows of %s already: that month stays there", table, name)
             return False
         cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
-        cursor.execute(f"CREATE TABLE {name} (LIKE {table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)")
-        cursor.execute(f"ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ('{low}') TO ('{high}')")
+        cursor.execute("SELECT hypereal_make_partition(%s, %s, %s, %s)", [table, name, low, high])
     return True
 
 

@@ -48,6 +48,7 @@ def test_both_urls_are_the_production_shape(tmp_path: Path) -> None:
     [
         ({"DATABASE_URL": "postgresql://x/y"}, "DATABASE_URL is set but REDIS_URL is not"),
         ({"REDIS_URL": "redis://x"}, "REDIS_URL is set but DATABASE_URL is not"),
+        ({"HYPEREAL_OWNER_DATABASE_URL": "postgresql://x/y"}, "is set but DATABASE_URL is not"),
         ({"HYPEREAL_WORKERS": "2"}, "HYPEREAL_WORKERS=2 needs DATABASE_URL and REDIS_URL"),
         ({"HYPEREAL_WORKERS": "0"}, "HYPEREAL_WORKERS is '0': use a number from 1 to 256"),
         ({"PORT": "http"}, "PORT is 'http': use a number from 1 to 65535"),
