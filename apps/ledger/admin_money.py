@@ -19,6 +19,7 @@ from apps.accounts.mistakes import Mistake
 from apps.accounts.models import Account
 from apps.core.ids import new_id, parse_request_id
 from apps.ledger import services
+from apps.ledger.admin_statement import statement_page
 from apps.ledger.models import Balance
 from apps.ledger.selectors import balance_of
 
@@ -78,6 +79,7 @@ class AccountMoneyAdmin(AccountAdmin):
     actions_detail = (
         "top_up",
         {"title": "Move money", "icon": "currency_exchange", "items": ["grant", "refund", "claw_back", "correct"]},
+        "statement",
         "see_entries",
         "see_usage",
         "see_keys",
@@ -148,6 +150,11 @@ class AccountMoneyAdmin(AccountAdmin):
     def correct(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Repair a mistake with an entry of its own that names its reason."""
         return self._move(request, object_id, CorrectionForm, title="Correct", service=services.correct)
+
+    @page_action(title="Statement", icon="description", permission="ledger.view_entry")
+    def statement(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """What the account began a month with, what moved, and what it ended with."""
+        return statement_page(self, request, Account.objects.get(pk=object_id))
 
     @page_action(title="Entries", icon="receipt_long", permission="ledger.view_entry")
     def see_entries(self, request: HttpRequest, object_id: str) -> HttpResponse:

@@ -11,6 +11,7 @@ from django.urls import reverse
 from apps.accounts import revisions
 from apps.accounts.models import Account, AuditEvent, Member, User
 from apps.accounts.services import create_account
+from apps.core.clock import now
 from apps.core.money import Credits
 from apps.ledger.models import Entry, Grant
 from apps.ledger.selectors import balance_of
@@ -192,6 +193,29 @@ def test_a_refund_names_a_call_that_was_charged(browser: Client, alice: Account)
     unknown = {**page, "request_id": "req_01a2051df3957266a2094978cb37b7d7"}
     assert "nothing is left of a charge for req_01a2051d" in text_of(browser.post(change(alice, "refund"), unknown))
     assert Entry.objects.count() == 1
+
+
+def test_a_statement_is_shown_by_its_totals_and_sent_with_every_entry(browser: Client, alice: Account) -> None:
+    browser.post(change(alice, "correct"), {"amount": "-10", "reason": "=1+1", "reference": "case 7"})
+    shown = text_of(browser.get(change(alice, "statement")))
+    assert "Opening balance 0 credits" in shown
+    assert "top_up (1) 1,000 credits" in shown
+    assert "correction (1) -10 credits" in shown
+    assert "Closing balance 990 credits" in shown
+    this_month = f"{now():%Y-%m}"
+    sent = browser.post(change(alice, "statement"), {"month": this_month, "form": "csv"})
+    assert sent["Content-Type"] == "text/csv; charset=utf-8"
+    assert sent["Content-Disposition"] == f'attachment; filename="statement-{alice.id}-{this_month}.csv"'
+    assert sent.content.decode().count("\r\n") == 3
+    assert "'=1+1" in sent.content.decode()
+    told = browser.post(change(alice, "statement"), {"month": this_month, "form": "json"}).json()
+    assert (told["opening"], told["closing"], len(told["entries"])) == (0, 990, 2)
+    before = text_of(browser.post(change(alice, "statement"), {"month": "2020-01", "form": "page"}))
+    assert "January 2020" in before
+    assert "Closing balance 0 credits" in before
+    assert "not a month, like 2026-11" in text_of(
+        browser.post(change(alice, "statement"), {"month": "soon", "form": "page"})
+    )
 
 
 def test_nobody_deletes_an_account(browser: Client, alice: Account) -> None:
