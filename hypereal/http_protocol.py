@@ -5,6 +5,8 @@
     a body that nobody reads any more      10 s, 32 MB              the connection ends
     framing without a byte of body         64 KB                    400
     idle between requests                  75 s                     the connection ends
+    idle, and the server stops             0 s; 1 s before the      the connection ends
+                                           first request
     connections                            by the file limit        503
 
 llhttp itself refuses what smuggles (two lengths, a length beside `Transfer-Encoding`, bare LF, folded lines); here
@@ -41,6 +43,8 @@ FRAMING_BYTES: Final = HEAD_BYTES + HIGH_WATER_LIMIT
 """Chunk extensions and trailers, between two bytes of body."""
 LINGER_S: Final = 2.0
 """After our refusal and our end of the stream, for the caller to read it."""
+LEAVE_S: Final = 1.0
+"""A connection that was opened just before the server stops may have its one request on the way."""
 MAX_CONNECTIONS: Final = 10_000
 ANTHROPIC_TARGETS: Final = (b"/v1/messages", b"/v1/managed/messages")
 
@@ -94,6 +98,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         "_drained_bytes",
         "_has_begun",
         "_heads",
+        "_is_leaving",
         "_is_reading_head",
         "_is_refused",
         "_refusal",
@@ -103,6 +108,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     head_s = HEAD_S
     drain_s = DRAIN_S
     linger_s = LINGER_S
+    leave_s = LEAVE_S
     max_connections = MAX_CONNECTIONS
 
     def __init__(
@@ -115,6 +121,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self.url = b""
         self._deadline: asyncio.TimerHandle | None = None
+        self._is_leaving = False
+        """The server stops: the request that comes now is the last."""
         self._is_reading_head = True
         self._has_begun = False
         """A byte of the head came."""
@@ -157,6 +165,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         elif self._unproductive_bytes > FRAMING_BYTES:
             self._refuse(MALFORMED)
 
+    def shutdown(self) -> None:
+        """The server stops: what is idle is closed, but not under a first request that is on its way."""
+        if self._heads or self._is_refused or self.transport.is_closing():
+            super().shutdown()
+            return
+        self._is_leaving = True
+        if not self._has_begun:
+            self._arm(self.leave_s, self._head_is_late)
+
     def handle_websocket_upgrade(self) -> None:
         self._disarm()
         super().handle_websocket_upgrade()
@@ -186,6 +203,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         # A list of its own: the parser adds trailers to `self.headers` when the application has these already.
         self.scope["headers"] = list(self.headers)
         super().on_headers_complete()
+        if self._is_leaving and self.cycle is not None:
+            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         self._unproductive_bytes = 0

@@ -27,6 +27,7 @@ class HastyProtocol(BoundedHttpProtocol):
     head_s = 0.3
     drain_s = 0.3
     linger_s = 0.3
+    leave_s = 0.5
     max_connections = 20
 
 
@@ -77,6 +78,15 @@ async def _stream(send: Any) -> None:
 @contextmanager
 def served(environment: Environment, *, protocol: type[BoundedHttpProtocol] = HastyProtocol) -> Iterator[int]:
     """A server in a thread; yields its port."""
+    with running(environment, protocol=protocol) as (_, port):
+        yield port
+
+
+@contextmanager
+def running(
+    environment: Environment, *, protocol: type[BoundedHttpProtocol] = HastyProtocol
+) -> Iterator[tuple[uvicorn.Server, int]]:
+    """The same, to be stopped by the test: `should_exit` is what a signal sets."""
     listener = bind("127.0.0.1", 0)
     config = configure(environment, application="tests.house.raw_http:application")
     config.http = protocol
@@ -88,7 +98,7 @@ def served(environment: Environment, *, protocol: type[BoundedHttpProtocol] = Ha
         while not server.started:
             assert thread.is_alive(), "the server did not start"
             time.sleep(0.01)
-        yield port
+        yield server, port
     finally:
         server.should_exit = True
         thread.join(timeout=10)
