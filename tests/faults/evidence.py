@@ -20,7 +20,10 @@ BALANCES: Final = "SELECT account_id, balance_micro, held_micro FROM ledger_bala
 OPEN_HOLDS: Final = "SELECT account_id, amount_micro FROM ledger_hold WHERE state = 'open'"
 KEYS: Final = "SELECT id, limit_micro, daily_budget_micro, hourly_budget_micro FROM keys_apikey"
 MODEL_LIMITS: Final = "SELECT key_id, model_id, limit_micro FROM keys_modellimit WHERE limit_micro IS NOT NULL"
-WINDOWS: Final = "SELECT account_id, scope, period, spent_micro, held_micro FROM ledger_budgetwindow"
+WINDOWS: Final = (
+    "SELECT account_id, scope, period, spent_micro + held_micro FROM ledger_budgetwindow"
+    " UNION ALL SELECT account_id, scope, period, spent_micro FROM ledger_closedwindow"
+)
 ACCOUNTS: Final = "SELECT id, daily_budget_micro FROM accounts_account"
 CHANGES: Final = ("UPDATE ledger_entry SET amount_micro = amount_micro + 1", "DELETE FROM ledger_entry")
 
@@ -84,7 +87,7 @@ class Evidence:
     open_holds: int = 0
     limits: list[Limit] = field(default_factory=list)
     windows: list[tuple[str, str, str, int]] = field(default_factory=list)
-    """Account, scope, period, microcredits spent and held."""
+    """Account, scope, period, microcredits spent and held; those of the past too."""
     changed: list[str] = field(default_factory=list)
     """Statements that changed entries although none may."""
 
@@ -126,8 +129,8 @@ def gather(connection: Connection) -> Evidence:
         found.balances[hex_id(account)] = (balance, held)
     found.open_holds = len(connection.execute(OPEN_HOLDS).fetchall())
     found.limits = list(_limits(connection))
-    for account, scope, period, spent, held in connection.execute(WINDOWS).fetchall():
-        found.windows.append((hex_id(account), scope.replace("-", ""), period, spent + held))
+    for account, scope, period, micro in connection.execute(WINDOWS).fetchall():
+        found.windows.append((hex_id(account), scope.replace("-", ""), period, micro))
     connection.rollback()
     found.changed = [statement for statement in CHANGES if _is_possible(connection, statement)]
     return found

@@ -69,12 +69,12 @@ class Rig:
         return person
 
     def evidence(self) -> Evidence:
-        with connect(self._direct_stores(), self.data_dir) as connection:
+        with connect(self.direct_stores(), self.data_dir) as connection:
             return gather(connection)
 
     def held_micro(self) -> int:
         """What all accounts hold together, now."""
-        with connect(self._direct_stores(), self.data_dir) as connection:
+        with connect(self.direct_stores(), self.data_dir) as connection:
             ((held,),) = connection.execute("SELECT coalesce(sum(held_micro), 0) FROM ledger_balance").fetchall()
             return int(held)
 
@@ -85,21 +85,28 @@ class Rig:
             time.sleep(0.1)
         return time.monotonic() - began
 
-    def prove(self, seen: Iterable[Seen], *, lost: bool = False) -> list[str]:
+    def prove(self, seen: Iterable[Seen], *, lost: bool = False, went_back: bool = False) -> list[str]:
         """The violations of the invariants, all of them."""
         try:
             problems: list[str] = self.operator.run("verify_ledger")["problems"]
         except CommandFailed as failed:
             problems = [str(failed)]
-        return prove(evidence=self.evidence(), problems=problems, oracle=self.oracle.calls(), seen=seen, lost=lost)
+        return prove(
+            evidence=self.evidence(),
+            problems=problems,
+            oracle=self.oracle.calls(),
+            seen=seen,
+            lost=lost,
+            went_back=went_back,
+        )
 
     def settled(self) -> int:
         """How many requests have been charged."""
-        with connect(self._direct_stores(), self.data_dir) as connection:
+        with connect(self.direct_stores(), self.data_dir) as connection:
             ((count,),) = connection.execute("SELECT count(*) FROM ledger_entry WHERE kind = 'charge'").fetchall()
             return int(count)
 
-    def _direct_stores(self) -> dict[str, str]:
+    def direct_stores(self) -> dict[str, str]:
         """Past the proxy."""
         return {"DATABASE_URL": self.cluster.url(DATABASE)} if self.cluster is not None else {}
 

@@ -35,6 +35,7 @@ FAULTS: Final = (
     "races",
     "windows",
     "own_clock",
+    "wakeups",
     "hang_ups",
     "leaving",
     "retries",
@@ -70,7 +71,7 @@ def read_arguments(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make faults", description="Faults, and what holds under them.")
     parser.add_argument("faults", nargs="*", choices=[*FAULTS, []], metavar="FAULT", help=f"of {', '.join(FAULTS)}")
     parser.add_argument("--scale", type=float, default=1.0, help="how much of each: 1 is all")
-    parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE.relative_to(ROOT)}")
+    parser.add_argument("--write", action="store_true", help=f"put the table into docs/{PAGE.name}")
     return parser.parse_args(arguments)
 
 

@@ -126,7 +126,7 @@ def jumps(rig: Rig, stands: Sequence[float]) -> Row:
     resolved_s = die(rig)
     if resolved_s >= RESOLVED_S:
         violations.append(f"K11: a dead process's holds were not resolved within {RESOLVED_S:.0f} s of a jump back")
-    violations += rig.prove(seen, lost=True)
+    violations += rig.prove(seen, lost=True, went_back=True)
     outcomes = dict(Counter(one.outcome for one in seen))
     told = ", ".join(f"{stand / HOUR_S:+.0f} h" for stand in stands)
     figures = f"store's clock at {told}: {outcomes}; a dead process's holds resolved in {resolved_s:.0f} s"
