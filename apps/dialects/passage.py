@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
+import msgspec
+from msgspec import Raw
+
+from apps.dialects.common.json_body import first_byte, read_list
 from apps.dialects.common.notes import fit_all
 from apps.dialects.hub.exchange import Exchange
 from apps.dialects.hub.protocol import CallerSide
-from apps.dialects.protocol import Dialect, Reply, Request, StreamRelay
+from apps.dialects.protocol import Dialect, InvalidRequest, Reply, Request, StreamRelay
 from apps.dialects.registry import CALLERS, DIALECTS, UPSTREAMS
+
+MAX_ELEMENTS: Final = {"messages": 10_000, "input": 20_000, "tools": 2_000}
+"""Of a request that is translated; one that passes through is its upstream's to judge."""
+LEAST_ELEMENT_BYTES: Final = 12
+_ELEMENTS: Final = msgspec.json.Decoder(list[Raw])
 
 
 class Passage(Protocol):
@@ -114,10 +123,24 @@ def passages(
     caller = _caller(dialect, request)
     if caller is None:
         return
+    _check_crowds(request)
     for name in spoken:
         upstream = UPSTREAMS.get(name)
         if upstream is not None:
             yield Exchange(caller, upstream, request, keeps_cache_marks=writes_cache)
+
+
+def _check_crowds(request: Request) -> None:
+    """Refuse what takes seconds to translate and nobody ever said.
+
+    Raises: InvalidRequest.
+    """
+    for name, most in MAX_ELEMENTS.items():
+        raw = request.fields.get(name)
+        if raw is None or len(memoryview(raw)) <= most * LEAST_ELEMENT_BYTES or first_byte(raw) != b"[":
+            continue
+        if len(read_list(_ELEMENTS, raw, name)) > most:
+            raise InvalidRequest(f"`{name}` has more than {most} elements.", param=name)
 
 
 def _caller(dialect: Dialect, request: Request) -> CallerSide | None:

@@ -11,6 +11,7 @@ from apps.dialects.common.stale import is_stale_reasoning
 from apps.dialects.gemini import error as gemini
 from apps.dialects.passage import Passage
 from apps.dialects.protocol import ANTHROPIC_MESSAGES, UnsupportedField
+from apps.gateway.beside import beside
 from apps.gateway.call import Call
 from apps.gateway.patience import Patience
 from apps.gateway.permit import Permit
@@ -72,16 +73,15 @@ async def forward(call: Call, permit: Permit, *, max_tokens: int | None, record:
     for route in permit.routes:
         if attempts == MAX_ATTEMPTS:
             break
+        try:
+            way, body = await _write(permit, route, max_tokens=max_tokens)
+        except UnsupportedField as refusal:
+            failure = failure or UpstreamFailed(refusal.code, refusal.message, param=refusal.param)
+            continue
         if not stores.governor.may_call(route.key):
             failure = failure or UpstreamFailed(
                 "circuit_open", f"{permit.model.model_id} is failing upstream; its circuit is open.", retry_after_s=5
             )
-            continue
-        try:
-            way = permit.way if route is permit.way.route else _open_way(permit, route)
-            body = way.body(max_tokens=max_tokens)
-        except UnsupportedField as refusal:
-            failure = failure or UpstreamFailed(refusal.code, refusal.message, param=refusal.param)
             continue
         attempts += 1
         _note_adapted(record, way)
@@ -122,6 +122,16 @@ class _StaleReasoning(Exception):
 
 def _note_adapted(record: Record, way: Way) -> None:
     record.adapted = clean(", ".join(way.passage.adapted), "adapted") if way.passage.adapted else ""
+
+
+async def _write(permit: Permit, route: RouteSnapshot, *, max_tokens: int | None) -> tuple[Way, bytes]:
+    """The way on this route, and the body to send. Raises: UnsupportedField, where it cannot be said there."""
+
+    def write() -> tuple[Way, bytes]:
+        way = permit.way if route is permit.way.route else _open_way(permit, route)
+        return way, way.body(max_tokens=max_tokens)
+
+    return await beside(write, size=permit.request.demand.text_bytes)
 
 
 def _open_way(permit: Permit, route: RouteSnapshot) -> Way:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import Final
 
 from apps.core import clock
@@ -11,6 +12,7 @@ from apps.core.errors import GatewayError
 from apps.dialects.protocol import Dialect
 from apps.gateway import log, respond
 from apps.gateway.afford import afford
+from apps.gateway.beside import beside
 from apps.gateway.call import Call, Receive, Send
 from apps.gateway.forward import Forwarded, forward, read_whole, transport_failure
 from apps.gateway.guard import BodyRefused, check_length, read_body
@@ -63,7 +65,8 @@ async def _serve(call: Call, dialect: Dialect, receive: Receive, send: Send, sto
         record = log.open_record(call, key=key, request=request, dialect=dialect, client=client)
         found = await find_states(request, key.account_id, stores)
         call.idempotency = await name_call(call, dialect, body, pepper=stores.key_pepper)
-        permitted = permit(
+        asking = partial(
+            permit,
             call,
             request,
             key=key,
@@ -73,6 +76,7 @@ async def _serve(call: Call, dialect: Dialect, receive: Receive, send: Send, sto
             found=found,
             stores=stores,
         )
+        permitted = await beside(asking, size=len(body))
         record.session_id = log.clean_session(permitted.session_id)
         stores.notices.look(call, request, dialect=dialect)
         admission = await admit(permitted, receive, stores)
