@@ -5,15 +5,28 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import connection
 
 from apps.core import clock
 from apps.core.ids import new_id
 from apps.core.money import MAX_MICRO
 from apps.ledger.books import CASH, CUSTOMER, PROMOTION
 from apps.ledger.models import Balance, Entry, Grant
-from apps.ledger.operations import Granted, HoldRefused, Move, Moved, MoveRefused, Release, Settled, Waiting
+from apps.ledger.operations import Granted, Guard, HoldRefused, Move, Moved, MoveRefused, Release, Settled, Waiting
+from apps.ledger.store.statements import Statements
 from apps.ledger.sweeper import sweep_grants
-from tests.ledger.contract import Door, Payer, entries, logged, only, problems, purse, remaining
+from tests.ledger.contract import (
+    Door,
+    Payer,
+    StoreDoor,
+    backend_store,
+    entries,
+    logged,
+    only,
+    problems,
+    purse,
+    remaining,
+)
 
 HOUR = timedelta(hours=1)
 MINUTE_AGO = timedelta(minutes=-1)
@@ -286,3 +299,30 @@ def test_no_entry_is_dated_before_the_one_it_follows(door: Door, alice: Payer) -
     assert Entry.objects.get(kind="charge").created_at == ahead
     assert Balance.objects.get(account_id=alice.account_id).moved_at == ahead
     assert entries(alice)[1] == (2, "charge", 10, 1_000, 990)
+
+
+def test_grants_cost_a_batch_no_round_trip(ledger_db: None, alice: Payer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL: read with what else is read under the lock, written with what else is written."""
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has no round trips")
+    trips: list[int] = []
+    answers = Statements.answers
+
+    async def counted(statements: Statements) -> list[bytes | None]:
+        trips.append(1)
+        return await answers(statements)
+
+    door = StoreDoor(backend_store())
+    try:
+        door.commit([give(alice, 300), give(alice, 40, ends=HOUR)])
+        asked = alice.hold(200, guards=(Guard("account", "daily", 900, "account_budget_exhausted"),))
+        windows = only(Granted, door.commit([asked])).windows
+        monkeypatch.setattr(Statements, "answers", counted)
+        door.commit([alice.hold(50, guards=asked.guards)])
+        assert len(trips) == 2
+        end_grants(alice, amount=40)
+        door.commit([alice.settle(asked, 150, windows=windows)])
+        assert len(trips) == 4
+    finally:
+        door.close()
+    assert remaining(alice) == {300: 150, 40: 0}
