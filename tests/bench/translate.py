@@ -40,31 +40,38 @@ def frame(event: dict[str, Any], *, is_named: bool = True) -> bytes:
 
 Read = Callable[[bytes], list[Any]]
 """A chunk's bytes -> the models that an SDK's stream yields for it: split, parsed, constructed as its own code does."""
+Make = Callable[[Any], Any]
+"""An event's JSON -> its model, as the SDK makes it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """How a provider begins to answer, one chunk of text of it, and how its official SDK reads that."""
+    """How a provider begins to answer, one chunk of text of it, and how its official SDK reads and makes such."""
 
     opening: bytes
     chunk: bytes
     read: Read | None
+    make: Make | None = None
 
 
-def _openai(kind: object) -> Read:
+def _openai(kind: object) -> tuple[Read, Make]:
+    def make(event: Any) -> Any:
+        return openai._models.construct_type(type_=kind, value=event)
+
     def read(chunk: bytes) -> list[Any]:
-        events = openai._streaming.SSEDecoder().iter_bytes(iter([chunk]))
-        return [openai._models.construct_type(type_=kind, value=event.json()) for event in events]
+        return [make(event.json()) for event in openai._streaming.SSEDecoder().iter_bytes(iter([chunk]))]
 
-    return read
+    return read, make
 
 
-def _anthropic(kind: object) -> Read:
+def _anthropic(kind: object) -> tuple[Read, Make]:
+    def make(event: Any) -> Any:
+        return anthropic._models.construct_type(type_=kind, value=event)
+
     def read(chunk: bytes) -> list[Any]:
-        events = anthropic._streaming.SSEDecoder().iter_bytes(iter([chunk]))
-        return [anthropic._models.construct_type(type_=kind, value=event.json()) for event in events]
+        return [make(event.json()) for event in anthropic._streaming.SSEDecoder().iter_bytes(iter([chunk]))]
 
-    return read
+    return read, make
 
 
 def _google() -> Read | None:
@@ -83,7 +90,7 @@ def _chat() -> Stream:
         {**shell, "choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}], "usage": None}
         for delta in ({"role": "assistant", "content": ""}, {"content": WORD})
     )
-    return Stream(frame(begun, is_named=False), frame(said, is_named=False), _openai(ChatCompletionChunk))
+    return Stream(frame(begun, is_named=False), frame(said, is_named=False), *_openai(ChatCompletionChunk))
 
 
 def _responses() -> Stream:
@@ -96,7 +103,7 @@ def _responses() -> Stream:
     ]
     kind = "response.output_text.delta"
     said = {"type": kind, **where, "delta": WORD, "logprobs": [], "obfuscation": "3Vbd90o7", "sequence_number": 5}
-    return Stream(b"".join(map(frame, opening)), frame(said), _openai(ResponseStreamEvent))
+    return Stream(b"".join(map(frame, opening)), frame(said), *_openai(ResponseStreamEvent))
 
 
 def _messages() -> Stream:
@@ -106,7 +113,7 @@ def _messages() -> Stream:
         {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
     ]
     said = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": WORD}}
-    return Stream(b"".join(map(frame, opening)), frame(said), _anthropic(RawMessageStreamEvent))
+    return Stream(b"".join(map(frame, opening)), frame(said), *_anthropic(RawMessageStreamEvent))
 
 
 def _gemini() -> Stream:
@@ -156,15 +163,17 @@ def translated(caller: str, upstream: str) -> Step:
 
 
 def modelled(caller: str, upstream: str) -> Step:
-    """The same chunk read as its SDK's stream reads it, and a model of the caller's dumped, without translating
-    anything between. Where Gemini's SDK is not installed, the caller's stands in."""
-    stream = STREAMS[upstream] if STREAMS[upstream].read is not None else STREAMS[caller]
+    """The same done with the official SDKs' models: the chunk read as its SDK's stream reads it, one of the caller's
+    made and dumped. What to put into it, the translation itself, is not even counted. Where Gemini's SDK is not
+    installed, the caller's stands in."""
     shown = STREAMS[caller]
-    assert stream.read is not None
-    assert shown.read is not None
-    read, chunk = stream.read, stream.chunk
-    (dumped,) = shown.read(shown.chunk)
-    return lambda: (read(chunk), dumped.to_json())
+    read = STREAMS[upstream].read or shown.read
+    assert read is not None
+    assert shown.make is not None
+    chunk, make, said = STREAMS[upstream].chunk, shown.make, json.loads(shown.chunk.partition(b"data: ")[2])
+    if STREAMS[upstream].read is None:
+        chunk = shown.chunk
+    return lambda: (read(chunk), make(said).to_json())
 
 
 def main() -> int:
