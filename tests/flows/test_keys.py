@@ -187,7 +187,7 @@ def test_routes_are_felt_within_a_second(alice: Person, operator: Operator, add_
 def test_no_key_is_stored_or_logged(alice: Person, server: Server) -> None:
     assert alice.call(CHAT.path, CHAT.body("a canary in the prompt")).status == 200
     data_dir = Path(server.environ["HYPEREAL_DATA_DIR"])
-    for path in data_dir.iterdir():
+    for path in filter(Path.is_file, data_dir.rglob("*")):
         content = path.read_bytes()
         assert alice.key.encode() not in content, path
         assert b"a canary in the prompt" not in content, path
