@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -198,3 +199,21 @@ def test_whatever_comes_nothing_is_raised(data: list[bytes]) -> None:
     machine = relay()
     run(machine, data)
     machine.finish(BILLING)
+
+
+def test_the_cache_key_comes_back_as_the_caller_knows_it() -> None:
+    """What is sent upstream begins with the account."""
+    key = "0123456789abcdef0123456789abcdef:thread-7"
+    created = {"type": "response.created", "sequence_number": 0, "response": {"id": "r", "prompt_cache_key": key}}
+    ended = {"type": "response.completed", "sequence_number": 1,
+             "response": {"id": "r", "prompt_cache_key": key, "output": [], "status": "completed"}}  # fmt: skip
+    machine = relay()
+    sent = events_of(machine.feed(frames(created, ended)) + machine.finish(BILLING))
+    assert [event["response"]["prompt_cache_key"] for event in sent] == ["thread-7", "thread-7"]
+    plain = json.dumps({"id": "r", "prompt_cache_key": key, "output": []}).encode()
+    shown = json.loads(BY_ENDPOINT["responses"].render_reply(plain, model_id="m", hypereal=b"{}"))
+    assert (shown["prompt_cache_key"], shown["model"]) == ("thread-7", "m")
+    for other in ("thread-7", "0123:7", None):
+        plain = json.dumps({"id": "r", "prompt_cache_key": other, "output": []}).encode()
+        shown = json.loads(BY_ENDPOINT["responses"].render_reply(plain, model_id=None, hypereal=b"{}"))
+        assert shown["prompt_cache_key"] == other

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from msgspec import Raw
+
 from apps.dialects.common import scrub
-from apps.dialects.common.json_reply import with_hypereal
+from apps.dialects.common.json_reply import render
 from apps.dialects.openai_responses import foreign, reply
 from apps.dialects.openai_responses.request import parse, upstream_body
 from apps.dialects.openai_responses.stream import ResponsesRelay
@@ -36,7 +38,7 @@ class OpenAIResponses:
         return reply.read_reply(body)
 
     def render_reply(self, body: bytes, *, model_id: str | None, hypereal: bytes) -> bytes:
-        return with_hypereal(body, model_id=model_id, hypereal=hypereal)
+        return render({**reply.shown_fields(body, model_id=model_id), "hypereal": Raw(hypereal)})
 
     def relay(self, request: Request, *, model_id: str | None) -> ResponsesRelay:
         return ResponsesRelay(model_id=model_id, is_stored=request.wants_storing)

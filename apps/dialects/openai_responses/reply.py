@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from apps.dialects.common.json_reply import open_reply
+from msgspec import Raw
+
+from apps.dialects.common.json_reply import ReplyFields, open_fields, open_reply
 from apps.dialects.common.metering import hear_texts, members, seal_bytes
 from apps.dialects.common.scrub import failure_message
 from apps.dialects.openai_responses.usage import read_response_usage
@@ -15,6 +18,7 @@ from apps.dialects.said import Said
 BILLABLE: Final = frozenset({"completed", "incomplete"})
 """An incomplete reply was generated, and the provider charges for it."""
 
+_TAG: Final = re.compile(rb'"[0-9a-f]{32}:')
 _ITEM_TEXTS: Final = ("name", "arguments", "input")
 _PART_TEXTS: Final = ("text", "refusal")
 
@@ -33,6 +37,18 @@ def read_reply(body: bytes) -> Reply:
     for index, item in enumerate(output):
         _hear_item(said, index, item)
     return Reply(usage=read_response_usage(reply), said=said, states=states_of(reply))
+
+
+def shown_fields(body: bytes | Raw, *, model_id: str | None) -> ReplyFields:
+    """A response's top level as its caller knows it: `model` as it was asked for (None leaves the upstream's), the
+    cache key without the account that we put before it."""
+    fields = open_fields(body)
+    if model_id is not None:
+        fields["model"] = model_id
+    key = fields.get("prompt_cache_key")
+    if isinstance(key, Raw) and (tag := _TAG.match(bytes(key))):
+        fields["prompt_cache_key"] = Raw(b'"' + bytes(key)[tag.end() :])
+    return fields
 
 
 def states_of(reply: Mapping[str, Any]) -> tuple[State, ...]:

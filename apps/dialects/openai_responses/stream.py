@@ -14,7 +14,7 @@ from apps.dialects.common.metering import hear_texts
 from apps.dialects.common.relay import EventRelay
 from apps.dialects.common.sse import Event, frame_of
 from apps.dialects.openai_responses.error import error_events
-from apps.dialects.openai_responses.reply import hear_sealed, states_of
+from apps.dialects.openai_responses.reply import hear_sealed, shown_fields, states_of
 from apps.dialects.openai_responses.usage import read_response_usage, render_usage
 
 TERMINAL: Final = frozenset({"response.completed", "response.incomplete"})
@@ -120,10 +120,7 @@ class ResponsesRelay(EventRelay):
         state.is_withholding = state.is_complete = True
 
     def _named(self, raw: Raw) -> ReplyFields:
-        response = open_fields(raw)
-        if self._model_id is not None:
-            response["model"] = self._model_id
-        return response
+        return shown_fields(raw, model_id=self._model_id)
 
     def _cut_short(self) -> ReplyFields:
         """The end of a stream that we, not the upstream, stopped: like one that reached its maximum length."""
