@@ -19,6 +19,16 @@ TESTS_OWN: Final = ("HYPEREAL_CORPUS_DIR",)
 
 DATA_DIR: Final = tempfile.mkdtemp(prefix="hypereal-tests-")
 
+ASSERTING: Final = tuple(
+    f"tests.{name}"
+    for name in (
+        "flows.bills", "flows.rig", "flows.raw_socket",
+        "governor.contract", "governor.contract_queue", "governor.contract_rates", "governor.properties",
+        "governor.rig",
+    )
+)  # fmt: skip
+"""Modules that are no tests and assert all the same. Named here, before any of them can be imported."""
+
 
 def _forget_the_developers_settings() -> None:
     for name in list(os.environ):
@@ -28,6 +38,7 @@ def _forget_the_developers_settings() -> None:
 
 
 _forget_the_developers_settings()
+pytest.register_assert_rewrite(*ASSERTING)
 
 
 @pytest.hookimpl(trylast=True)

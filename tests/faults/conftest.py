@@ -4,9 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-pytest.register_assert_rewrite("tests.flows.bills", "tests.flows.rig")
-
-from tests.flows.upstream import ScriptedUpstream  # noqa: E402
+from tests.flows.upstream import ScriptedUpstream
 
 
 @pytest.fixture(scope="session")

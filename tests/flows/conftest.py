@@ -12,11 +12,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-pytest.register_assert_rewrite(*(f"tests.flows.{name}" for name in ("bills", "rig", "raw_socket")))
-
-from tests.flows.endpoints import Endpoint  # noqa: E402
-from tests.flows.rig import Operator, Person, Server  # noqa: E402
-from tests.flows.upstream import Answer, Received, Script, ScriptedUpstream  # noqa: E402
+from tests.flows.endpoints import Endpoint
+from tests.flows.rig import Operator, Person, Server
+from tests.flows.upstream import Answer, Received, Script, ScriptedUpstream
 
 logging.getLogger("httpx2").setLevel(logging.WARNING)
 """A line for each of two hundred calls hides what failed."""
