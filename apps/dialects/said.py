@@ -6,8 +6,9 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Final
 
-MAX_KEPT_CHARS: Final = 1_048_576
-"""Of one answer: a quarter of a million tokens. What is longer is measured, not kept."""
+MAX_KEPT_CHARS: Final = 262_144
+"""Of one answer: some 65,000 tokens. Of what is longer only the length is kept: a hundred readers that do not read must
+not cost a hundred megabytes."""
 
 
 @dataclass(slots=True)
@@ -26,8 +27,11 @@ class Said:
         """More of that block's text."""
         chars = self.chars + len(text)
         if chars > MAX_KEPT_CHARS:
-            self.unkept_chars += len(text)
-            return
+            self.unkept_chars += chars - MAX_KEPT_CHARS
+            text = text[: MAX_KEPT_CHARS - self.chars]
+            chars = MAX_KEPT_CHARS
+            if not text:
+                return
         self.chars = chars
         try:
             self._blocks[block].append(text)

@@ -83,8 +83,10 @@ async def estimate(permit: Permit, heard: Heard, *, counter: Counter) -> TokenUs
 
 
 def _count_output(said: Said, name: str) -> int:
-    unread_bytes = said.sealed_bytes + said.unkept_chars
-    return tokenizer.count(said.texts(), name) + -(-unread_bytes // BYTES_PER_TOKEN)
+    """Tokens of what was kept; what was not is taken to be like it."""
+    counted = tokenizer.count(said.texts(), name)
+    unkept = said.unkept_chars * counted // said.chars if said.chars else said.unkept_chars // BYTES_PER_TOKEN
+    return counted + unkept + -(-said.sealed_bytes // BYTES_PER_TOKEN)
 
 
 def count_prompt(request: Request, model: ModelSnapshot) -> int:
