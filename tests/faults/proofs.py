@@ -8,39 +8,42 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
+from tests.faults.clusters import own_cluster
+from tests.faults.redis_server import own_redis
 from tests.faults.table import Row
 from tests.flows.rig import ROOT
 
-PROOF_S: Final = 600.0
+PROOF_S: Final = 900.0
+USAGES: Final = 1_000_000
+STEPS: Final = 10_000
 FAILED: Final = re.compile(r"^(?:FAILED|ERROR) .*", re.MULTILINE)
-
-
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """Tests of the ordinary suite, with an environment that makes them long."""
-
-    name: str
-    path: str
-    runs: int
-    environ: Mapping[str, str] = field(default_factory=dict)
-
-
-PROOFS: Final = (Proof("M6 a million bills against exact fractions", "tests/catalog/test_exact_bills.py", 1_000_000),)
+MILLION: Final = "tests/ledger/test_million_usages.py"
+MACHINE: Final = "tests/ledger/test_machine.py"
+EMBEDDED: Final = {"DATABASE_URL": "", "REDIS_URL": ""}
 
 
 def run(scale: float = 1.0) -> list[Row]:
-    return [prove(proof) for proof in PROOFS]
+    usages, steps = max(1_000, round(USAGES * scale)), max(100, round(STEPS * scale))
+    long = {"LEDGER_USAGES": str(usages), "LEDGER_STEPS": str(steps)}
+    rows = [
+        prove("M6 usages priced against exact rationals", MILLION, usages, {**long, **EMBEDDED}),
+        prove("M8 ledger against a model, SQLite", MACHINE, steps, {**long, **EMBEDDED}),
+    ]
+    with own_cluster() as cluster, own_redis() as redis:
+        servers = {"DATABASE_URL": cluster.create_database("proofs"), "REDIS_URL": redis.url}
+        rows.append(prove("M8 ledger against a model, PostgreSQL", MACHINE, steps, {**long, **servers}))
+    return rows
 
 
-def prove(proof: Proof) -> Row:
+def prove(name: str, path: str, runs: int, environ: Mapping[str, str]) -> Row:
+    """Tests of the ordinary suite, with an environment that makes them long."""
     began = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", proof.path],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", path],
         cwd=ROOT,
-        env={**os.environ, **proof.environ},
+        env={**os.environ, **environ},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -48,4 +51,4 @@ def prove(proof: Proof) -> Row:
         timeout=PROOF_S,
     )
     violations = FAILED.findall(done.stdout) or ([] if done.returncode == 0 else [done.stdout[-2_000:]])
-    return Row(proof.name, proof.runs, violations, f"in {time.monotonic() - began:.0f} s")
+    return Row(name, runs, violations, f"in {time.monotonic() - began:.0f} s")

@@ -35,6 +35,7 @@ def suite(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None
             module.run = lambda scale, outcome=outcome: _give(outcome)  # type: ignore[attr-defined]
             monkeypatch.setitem(sys.modules, module.__name__, module)
         monkeypatch.setattr(run, "FAULTS", tuple(faults))
+        monkeypatch.setattr(run, "BESIDE", {})
 
     return make
 
@@ -88,3 +89,10 @@ def test_the_page_gets_the_last_figures(suite: Callable[..., None]) -> None:
     assert "1 passed, 1 failed." in page
     assert "old" not in page
     assert page.endswith("<!-- /figures -->\n\nThe end.\n")
+
+
+def test_what_mostly_waits_has_company(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "BESIDE", {"slow": "busy"})
+    assert run.in_groups(["slow", "quick", "busy"]) == [["slow", "busy"], ["quick"]]
+    assert run.in_groups(["quick", "busy"]) == [["quick"], ["busy"]]
+    assert run.in_groups(["slow"]) == [["slow"]]

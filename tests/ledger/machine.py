@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final
 
+from django.db import transaction
 from django.db.models import F
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -355,6 +356,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.commit([Release(nothing.request_id, nothing.account_id, None)])
         self.holds.remove(nothing)
 
+    @transaction.atomic
     def let_pass(self, *, hours: int) -> None:
         """A server's clock cannot be set: everything that is on file is moved back. Hours pass within a day."""
         spell = hours * HOUR
