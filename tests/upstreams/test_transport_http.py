@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from apps.upstreams.transport.http import HttpTransport
+from apps.upstreams.transport.http import CHUNK_BYTES, HttpTransport
 from apps.upstreams.transport.protocol import (
     UpstreamBroken,
     UpstreamCall,
@@ -134,6 +134,18 @@ async def test_the_first_byte_deadline_ends_with_the_headers(transport: HttpTran
         got = await transport.send(call(root, first_byte_timeout_s=0.1))
         assert [chunk async for chunk in got.chunks()] == [b"ab", b"cd"]
         got.close()
+
+
+async def test_a_large_body_comes_in_pieces_that_a_slow_reader_can_be_given(transport: HttpTransport) -> None:
+    body = bytes(range(256)) * 4_096
+    async with scripted(Upstream(reply(body))) as url:
+        got = await transport.send(call(url))
+        chunks = []
+        async for chunk in got.chunks():
+            chunks.append(chunk)
+            await asyncio.sleep(0.005)  # meanwhile more has come than one piece
+    assert max(len(chunk) for chunk in chunks) <= CHUNK_BYTES
+    assert b"".join(chunks) == body
 
 
 @pytest.mark.parametrize("begun", [CHUNKED + b"5\r\nhello\r\n", reply(b"hello world")[:-6]])

@@ -28,6 +28,8 @@ from apps.upstreams.transport.protocol import (
 KEEPALIVE_S: Final = 15.0
 """How long an idle connection is kept: shorter than providers keep theirs, so that none dies as it is taken again."""
 
+CHUNK_BYTES: Final = 65_536
+"""At most so much at once. Whoever reads a stream for a caller that does not take it keeps what it was given, twice."""
 DNS_LIFE_S: Final = 60
 MAX_STATUS_LINE_BYTES: Final = 8_190
 MAX_HEADER_BYTES: Final = 16_384
@@ -124,7 +126,7 @@ class HttpReply:
         content = self._response.content
         while True:
             try:
-                chunk = await content.readany()
+                chunk = await content.read(CHUNK_BYTES)
             except (aiohttp.ClientError, OSError) as failure:
                 raise _translated(failure) from None
             if not chunk:
