@@ -71,6 +71,7 @@ class PassThrough:
         return self._dialect.upstream_path
 
     def upstream_body(self, *, upstream_model: str, max_tokens: int | None, account_tag: str) -> bytes:
+        self._request = self._dialect.fitted(self._request, upstream_model=upstream_model)
         return self._dialect.upstream_body(
             self._request, upstream_model=upstream_model, max_tokens=max_tokens, account_tag=account_tag
         )

@@ -96,7 +96,7 @@ class Request:
     max_tokens: int | None = None
     """The caller's own maximum of output tokens, where it gave one."""
     maximum_name: str = "max_tokens"
-    """Chat: what the model calls its maximum, where the caller named none."""
+    """Chat: what the model calls its maximum."""
     thinking_budget: int | None = None
     n: int = 1
     wants_usage: bool = True
@@ -214,6 +214,10 @@ class Dialect(Protocol):
     ) -> bytes:
         """The body to send: model's name replaced, `max_tokens` set where not None, usage asked for, cache keys
         namespaced with `account_tag`. All other fields as the caller wrote them."""
+
+    def fitted(self, request: Request, *, upstream_model: str) -> Request:
+        """The request without what this model refuses of its own dialect, or under the name that it wants; the same
+        object where nothing is to be done. Every change is named in `adapted`."""
 
     def without_foreign(self, request: Request) -> Request:
         """The request without reasoning that providers of other dialects sealed: it came as this dialect's own, in a

@@ -148,7 +148,7 @@ def _price(model: ModelSnapshot, request: Request) -> tuple[Price, Request]:
 
     Raises: UnsupportedField, for a price modifier that nobody priced for this model.
     """
-    if request.max_tokens is None and model.max_tokens_field not in ("", request.maximum_name):
+    if model.max_tokens_field not in ("", request.maximum_name):
         request = replace(request, maximum_name=model.max_tokens_field)
     if not request.modifiers:
         return model.price, request

@@ -26,6 +26,9 @@ class AnthropicMessages:
     ) -> bytes:
         return upstream_body(request, upstream_model=upstream_model, max_tokens=max_tokens)
 
+    def fitted(self, request: Request, *, upstream_model: str) -> Request:
+        return request
+
     def without_foreign(self, request: Request) -> Request:
         return foreign.without_foreign(request)
 

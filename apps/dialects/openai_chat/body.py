@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
+from apps.dialects.common.fit import NEUTRAL
 from apps.dialects.common.openai_models import efforts_of, is_plain, is_reasoner, marks_cache, version_of
 from apps.dialects.common.upstream import namespaced
 from apps.dialects.hub.abilities import (
@@ -34,8 +35,6 @@ ABILITIES: Final = Abilities(
 MAX_TEMPERATURE: Final = 2.0
 CUSTOM_TOOLS_SINCE: Final = (5, 0)
 """OpenAI's models that take tools of free text; to others they are functions."""
-NEUTRAL: Final = {"temperature": 1, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0}
-"""Values that change nothing."""
 
 
 def write_conversation(

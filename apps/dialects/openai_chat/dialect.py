@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from apps.dialects.common import scrub
 from apps.dialects.common.json_reply import with_hypereal
-from apps.dialects.openai_chat import foreign, reply
+from apps.dialects.openai_chat import fit, foreign, reply
 from apps.dialects.openai_chat.request import parse, upstream_body
 from apps.dialects.openai_chat.stream import ChatRelay
 from apps.dialects.protocol import OPENAI_CHAT, Reply, Request
@@ -25,6 +25,9 @@ class OpenAIChat:
         self, request: Request, *, upstream_model: str, max_tokens: int | None, account_tag: str
     ) -> bytes:
         return upstream_body(request, upstream_model=upstream_model, max_tokens=max_tokens, account_tag=account_tag)
+
+    def fitted(self, request: Request, *, upstream_model: str) -> Request:
+        return fit.fitted(request, upstream_model=upstream_model)
 
     def without_foreign(self, request: Request) -> Request:
         return foreign.without_foreign(request)

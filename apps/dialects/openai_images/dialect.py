@@ -25,6 +25,9 @@ class OpenAIImages:
     ) -> bytes:
         return upstream_body(request, upstream_model=upstream_model)
 
+    def fitted(self, request: Request, *, upstream_model: str) -> Request:
+        return request
+
     def without_foreign(self, request: Request) -> Request:
         return request
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Raw
 
 from apps.dialects.common import scrub
+from apps.dialects.common.fit import without_sampling
 from apps.dialects.common.json_reply import render
 from apps.dialects.openai_responses import foreign, reply
 from apps.dialects.openai_responses.request import parse, upstream_body
@@ -27,6 +28,9 @@ class OpenAIResponses:
         self, request: Request, *, upstream_model: str, max_tokens: int | None, account_tag: str
     ) -> bytes:
         return upstream_body(request, upstream_model=upstream_model, max_tokens=max_tokens, account_tag=account_tag)
+
+    def fitted(self, request: Request, *, upstream_model: str) -> Request:
+        return without_sampling(request, ("temperature", "top_p"), upstream_model=upstream_model)
 
     def without_foreign(self, request: Request) -> Request:
         return foreign.without_foreign(request)
