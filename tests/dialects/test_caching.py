@@ -37,6 +37,28 @@ def test_anthropic_is_told_a_breakpoint_where_the_caller_set_none() -> None:
     assert own["cache_control"] == HOUR
 
 
+def test_what_stays_the_same_from_call_to_call_is_marked_too() -> None:
+    tools = [{"name": "a", "input_schema": {}}, {"name": "b", "input_schema": {}}]
+    later = {"name": "c", "input_schema": {}, "defer_loading": True}
+    for system in ("Be brief.", [{"type": "text", "text": "Be brief."}]):
+        marked = sent("messages", ANTHROPIC_MESSAGES, writes_cache=True, system=system, tools=[*tools, later])
+        assert marked["cache_control"] == MARK
+        assert marked["system"] == [{"type": "text", "text": "Be brief.", "cache_control": MARK}]
+        # A tool that is loaded later is not part of the prefix, and may carry no mark.
+        assert marked["tools"] == [tools[0], {**tools[1], "cache_control": MARK}, later]
+    chat_tools = [{"type": "function", "function": {"name": name, "parameters": {}}} for name in "ab"]
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+    written = sent("chat", ANTHROPIC_MESSAGES, writes_cache=True, messages=messages, tools=chat_tools)
+    assert [tool.get("cache_control") for tool in written["tools"]] == [None, MARK]
+    assert [block.get("cache_control") for block in written["system"]] == [MARK]
+
+
+@pytest.mark.parametrize("system", ["", [], [{"type": "text", "text": ""}], [{"type": "text", "text": 3}]])
+def test_what_can_carry_no_mark_stays_as_it_came(system: Any) -> None:
+    marked = sent("messages", ANTHROPIC_MESSAGES, writes_cache=True, system=system, tools=[])
+    assert (marked["cache_control"], marked["system"], marked["tools"]) == (MARK, system, [])
+
+
 def test_a_chat_caller_reaches_anthropic_with_a_breakpoint_too() -> None:
     asked: list[dict[str, Any]] = [{}, {"cache_control": MARK}]
     for fields in asked:

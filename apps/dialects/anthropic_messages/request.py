@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Raw
 
 from apps.core.errors import GatewayError
+from apps.dialects.anthropic_messages.marks import mark_unmarked
 from apps.dialects.common import caching
 from apps.dialects.common.items import Tally, pick, read_parts, string_bytes
 from apps.dialects.common.json_body import (
@@ -141,8 +142,7 @@ def upstream_body(request: Request, *, upstream_model: str, max_tokens: int | No
     if max_tokens is not None:
         fields["max_tokens"] = lowered(request.fields, "max_tokens", max_tokens)
     if caching.needs_mark(request):
-        # On the whole request it stands behind the last block that can be cached.
-        fields[caching.FIELD] = {"type": "ephemeral"}
+        mark_unmarked(fields)
     return msgspec.json.encode(fields)
 
 

@@ -191,7 +191,7 @@ def test_a_mark_for_the_whole_stands_behind_the_prompt_and_the_last_block() -> N
     body = sent(conversation)
     assert body["system"] == [text("A", cache_control={"type": "ephemeral"})]
     assert body["messages"][0]["content"] == [text("Hi", cache_control={"type": "ephemeral"})]
-    assert "cache_control" not in body["tools"][0]
+    assert body["tools"][0]["cache_control"] == {"type": "ephemeral"}
     bare = sent(asked(cache=CacheMark("1h"), tools=[Tool("ls")]))
     assert bare["tools"][0]["cache_control"] == {"type": "ephemeral", "ttl": "1h"}
 
