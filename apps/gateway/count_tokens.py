@@ -48,8 +48,7 @@ async def count_tokens(call: Call, receive: Receive, send: Send, stores: Stores)
     """
     key = await identify(call, stores)
     check_length(call)
-    body = await read_body(receive)
-    call.body_is_read = True
+    body = await read_body(call, receive)
     request = parse_count(body)
     _account, model = check_call(call, request, key=key, client=read_client(call), stores=stores)
     stores.counts.take(key.key_id, now_s=clock.monotonic())

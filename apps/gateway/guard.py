@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from apps.core import clock
 from apps.core.errors import GatewayError
 from apps.gateway.call import Call, Message, Receive
 from apps.gateway.patience import Patience
+from apps.gateway.unpack import IDENTITY, UNPACKERS, Damaged, TooLong, Unpacker
 
 MAX_BODY_BYTES: Final = 33_554_432
 MAX_DIGITS: Final = 20
@@ -30,23 +33,36 @@ class CallerLeft(Exception):
 
 
 def check_length(call: Call) -> None:
-    """Refuse by the head alone what cannot become a body we take.
+    """Refuse by the head alone what cannot become a body we take. Compressed, it may not even arrive any longer.
 
     Raises: BodyRefused.
     """
-    encoding = call.headers.get(b"content-encoding", b"identity").strip().lower()
-    if encoding != b"identity":
-        raise BodyRefused("unsupported_encoding", "This content-encoding is not supported. Send the body as it is.")
+    encoding = encoding_of(call)
+    if encoding != IDENTITY and encoding not in UNPACKERS:
+        known = ", ".join(name.decode() for name in UNPACKERS)
+        raise BodyRefused("unsupported_encoding", f"This content-encoding is not supported; {known} are.")
     declared = call.headers.get(b"content-length")
     if declared is not None and declared.isdigit() and int(declared[:MAX_DIGITS]) > MAX_BODY_BYTES:
         raise _too_large()
 
 
-async def read_body(receive: Receive) -> bytes:
-    """The whole body, at most 32 MiB of it.
+def encoding_of(call: Call) -> bytes:
+    return call.headers.get(b"content-encoding", IDENTITY).strip().lower() or IDENTITY
+
+
+async def read_body(call: Call, receive: Receive) -> bytes:
+    """The whole body, unpacked where it came compressed, at most 32 MiB of it.
 
     Raises: BodyRefused, CallerLeft.
     """
+    encoding = encoding_of(call)
+    body = await (_read(receive) if encoding == IDENTITY else _read_packed(call, receive, UNPACKERS[encoding]))
+    call.body_is_read = True
+    call.started = clock.monotonic()
+    return body
+
+
+async def _read(receive: Receive) -> bytes:
     ends_at = clock.monotonic() + BODY_S
     message = await _next(receive)
     body: bytes = message.get("body", b"")
@@ -64,6 +80,32 @@ async def read_body(receive: Receive) -> bytes:
         if size > MAX_BODY_BYTES:
             raise _too_large()
         parts.append(part)
+    return b"".join(parts)
+
+
+async def _read_packed(call: Call, receive: Receive, make_unpacker: Callable[[int], Unpacker]) -> bytes:
+    """The body is unpacked as it arrives: one that grows too large is refused at the piece that does it."""
+    unpacker = make_unpacker(MAX_BODY_BYTES)
+    ends_at = clock.monotonic() + BODY_S
+    parts, size = [], 0
+    try:
+        while not call.body_is_read:
+            if clock.monotonic() > ends_at:
+                raise _too_slow()
+            message = await _next(receive)
+            call.body_is_read = not message.get("more_body", False)
+            part: bytes = message.get("body", b"")
+            size += len(part)
+            if size > MAX_BODY_BYTES:
+                raise _too_large()
+            if part:
+                parts.append(await asyncio.to_thread(unpacker.feed, part))
+        unpacker.end()
+    except TooLong:
+        raise _too_large() from None
+    except Damaged:
+        what = "The request body is not what its content-encoding says, or was cut."
+        raise BodyRefused("invalid_request", what) from None
     return b"".join(parts)
 
 

@@ -57,9 +57,7 @@ async def _serve(call: Call, dialect: Dialect, receive: Receive, send: Send, sto
     try:
         check_length(call)
         check_key(call)
-        body = await read_body(receive)
-        call.body_is_read = True
-        call.started = clock.monotonic()
+        body = await read_body(call, receive)
         request = dialect.parse(body)
         client = read_client(call)
         record = log.open_record(call, key=key, request=request, dialect=dialect, client=client)

@@ -121,8 +121,8 @@ def test_who_expects_to_be_told_to_go_on_is_told(alice: Person) -> None:
 
 
 @EACH
-@pytest.mark.parametrize("encoding", ["gzip", "zstd", "br", "gzip, identity"])
-def test_compressed_bodies_are_refused_unread(alice: Person, endpoint: Endpoint, encoding: str) -> None:
+@pytest.mark.parametrize("encoding", ["br", "deflate", "gzip, identity"])
+def test_encodings_that_nobody_sends_are_refused_unread(alice: Person, endpoint: Endpoint, encoding: str) -> None:
     with Connection(alice.server.port) as connection:
         connection.head(
             endpoint.path,
