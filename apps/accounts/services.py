@@ -59,6 +59,16 @@ def set_account(*, account_id: uuid.UUID, actor: str, **changes: Unpack[AccountC
     return account
 
 
+def renew_snapshot(account_id: uuid.UUID) -> None:
+    """Have every process read this account anew within a second: what it was refused for may be gone.
+
+    Part of the transaction around it.
+    """
+    account = Account.objects.select_for_update().get(id=account_id)
+    account.revision = revisions.bump(revisions.ACCOUNTS)
+    account.save(update_fields=["revision"])
+
+
 @transaction.atomic
 def add_member(*, account_id: uuid.UUID, email: str, role: str, actor: str) -> Member:
     """Make the person with this address a member. Somebody new gets a user without a password, which an operator sets.

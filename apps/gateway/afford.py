@@ -37,7 +37,7 @@ async def afford(call: Call, permitted: Permit, receive: Receive, stores: Stores
         # Whether to wait is decided below: a tighter bound may need no waiting.
         grant = await stores.ledger.hold(_ask(call, permitted, worth, stores, may_wait=False))
     except HoldRefused as refusal:
-        if may_count and refusal.facts is not None and refusal.facts.needed is not None:
+        if may_count and _could_fit(refusal, worth):
             worth, may_count = await _tighten(permitted, stores), False
         elif refusal.code != "credits_reserved":
             raise _explained(refusal, permitted, worth) from None
@@ -74,6 +74,17 @@ def _is_worth_counting(permitted: Permit, stores: Stores) -> bool:
     if text_bytes > MAX_COUNTED_BYTES or stores.counter.is_busy:
         return False
     return permitted.worth.text_weight * LEAST_GAIN >= permitted.worth.least_micro * TOKENS_PER_PRICE
+
+
+def _could_fit(refusal: HoldRefused, worth: Worth) -> bool:
+    """Whether there is room for the shortest answer to a prompt whose text were nothing: else there is no use in
+    counting it."""
+    facts = refusal.facts
+    if facts is None or facts.needed is None:
+        return False
+    spoken_for = 0 if facts.limit == "insufficient_credits" or refusal.code == "credits_reserved" else facts.used
+    shortest = worth.fixed - worth.text_weight + (worth.unusable_output + 1) * worth.output_price
+    return shortest <= (facts.value - spoken_for) * TOKENS_PER_PRICE
 
 
 async def _tighten(permitted: Permit, stores: Stores) -> Worth:

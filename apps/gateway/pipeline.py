@@ -53,11 +53,16 @@ async def serve(call: Call, dialect: Dialect, receive: Receive, send: Send, stor
 
 async def _serve(call: Call, dialect: Dialect, receive: Receive, send: Send, stores: Stores) -> None:
     key = await identify(call, stores)
+    account = stores.accounts.get(key.account_id)
     record: Record | None = None
+    body, standing = b"", None
     try:
         check_length(call)
         check_key(call)
         body = await read_body(call, receive)
+        standing = stores.standing.find(call, body, key, account)
+        if standing is not None:
+            raise standing
         request = dialect.parse(body)
         client = read_client(call)
         record = log.open_record(call, key=key, request=request, dialect=dialect, client=client)
@@ -79,6 +84,8 @@ async def _serve(call: Call, dialect: Dialect, receive: Receive, send: Send, sto
         stores.notices.look(call, request, dialect=dialect)
         admission = await admit(permitted, receive, stores)
     except GatewayError as error:
+        if error is not standing:
+            stores.standing.note(call, body, key, account, error)
         _log_refusal(call, key, record, error, dialect=dialect, stores=stores)
         raise
     tokens: int | None = None
@@ -87,6 +94,7 @@ async def _serve(call: Call, dialect: Dialect, receive: Receive, send: Send, sto
         try:
             running = await pay(call, permitted, admission, record, receive, stores)
         except GatewayError as error:
+            stores.standing.note(call, body, key, account, error)
             _log_refusal(call, key, record, error, dialect=dialect, stores=stores)
             raise
         except AlreadyServed as repeat:
@@ -203,9 +211,10 @@ def _log_refusal(
     dialect: Dialect,
     stores: Stores,
 ) -> None:
-    if isinstance(error, BodyRefused):
+    now_s = clock.monotonic()
+    if isinstance(error, BodyRefused) or stores.refusals.has_enough(key.key_id, now_s=now_s):
         return
     if record is None:
         record = log.open_record(call, key=key, request=None, dialect=dialect, client=None)
     log.note_failure(record, error, status="refused", anthropic=call.is_anthropic)
-    stores.refusals.add(record, now_s=clock.monotonic(), ledger=stores.ledger)
+    stores.refusals.add(record, now_s=now_s, ledger=stores.ledger)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections import deque
 from typing import Final
 
@@ -22,16 +23,22 @@ class RefusalLog:
 
     def __init__(self) -> None:
         self.dropped = 0
-        self._recent: dict[object, deque[float]] = {}
+        self._recent: dict[uuid.UUID, deque[float]] = {}
+
+    def has_enough(self, key_id: uuid.UUID, *, now_s: float) -> bool:
+        """Whether no more of this key's are written down now; then this one is counted."""
+        recent = self._recent.get(key_id)
+        if recent is None or len(recent) < REFUSALS_KEPT or now_s - recent[0] >= REFUSAL_WINDOW_S:
+            return False
+        self.dropped += 1
+        return True
 
     def add(self, record: Record, *, now_s: float, ledger: Committer) -> None:
+        """Write one down. Ask `has_enough` first."""
         recent = self._recent.get(record.key_id)
         if recent is None:
             if len(self._recent) >= MAX_KEYS_WATCHED:
                 self._recent.pop(next(iter(self._recent)))
             recent = self._recent[record.key_id] = deque(maxlen=REFUSALS_KEPT)
-        if len(recent) == REFUSALS_KEPT and now_s - recent[0] < REFUSAL_WINDOW_S:
-            self.dropped += 1
-            return
         recent.append(now_s)
         ledger.record(Release(record.request_id, record.account_id, record))

@@ -17,6 +17,7 @@ from apps.gateway.count_limit import CountLimit
 from apps.gateway.counting import Counter
 from apps.gateway.notices import Notices, Tell
 from apps.gateway.refusals import RefusalLog
+from apps.gateway.standing import Standing
 from apps.governor.store.protocol import Governor
 from apps.keys.cache import KeyCache
 from apps.ledger.committer import Committer
@@ -53,6 +54,7 @@ class Stores:
     """Writes down a name that nobody knew yet; runs in the snapshots' thread."""
     draws: random.Random = field(default_factory=random.Random)
     refusals: RefusalLog = field(default_factory=RefusalLog)
+    standing: Standing = field(default_factory=Standing)
     counter: Counter = field(default_factory=Counter)
     notices: Notices = field(init=False)
     calls: int = 0

@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 
 from apps.accounts.mistakes import Mistake
 from apps.accounts.models import Account
-from apps.accounts.services import set_account
+from apps.accounts.services import renew_snapshot, set_account
 from apps.core import clock
 from apps.core.errors import rfc3339
 from apps.core.ids import new_id, show_request_id
@@ -180,6 +180,7 @@ def _book(asked: Move, what: str) -> Movement:
         if asked.kind == books.GRANT:
             _check_grant(asked)
         (outcome,) = orm.commit([asked])
+        renew_snapshot(asked.account_id)  # whoever was refused for want of credits may call again
     if isinstance(outcome, MoveRefused):
         raise BadMovement(str(outcome))
     assert isinstance(outcome, Moved)

@@ -13,6 +13,8 @@ class Load:
     """What came of a run."""
 
     calls: int
+    expected: bytes = b"HTTP/1.1 200"
+    """How a good reply begins."""
     seconds: float = 0.0
     latencies_ms: list[float] = field(default_factory=list)
     bad: list[bytes] = field(default_factory=list)
@@ -57,7 +59,7 @@ class _Client(asyncio.Protocol):
                 return
         elif not self.buffer.endswith(b"0\r\n\r\n"):
             return
-        if not self.buffer.startswith(b"HTTP/1.1 200"):
+        if not self.buffer.startswith(self.load.expected):
             self.load.bad.append(self.buffer)
         self.buffer = b""
         self.load.latencies_ms.append((time.perf_counter() - self.began_at) * 1000)
@@ -66,9 +68,9 @@ class _Client(asyncio.Protocol):
         self.next()
 
 
-async def run(*, port: int, request: bytes, calls: int, connections: int) -> Load:
-    """Make `calls` requests over `connections` sockets, at most for two minutes."""
-    load, left, done = Load(calls), [calls], asyncio.Event()
+async def run(*, port: int, request: bytes, calls: int, connections: int, status: int = 200) -> Load:
+    """Make `calls` requests over `connections` sockets, at most for two minutes; `status` is what they are to get."""
+    load, left, done = Load(calls, b"HTTP/1.1 %d" % status), [calls], asyncio.Event()
     loop = asyncio.get_running_loop()
     began_at = time.perf_counter()
     for _ in range(connections):

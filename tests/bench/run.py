@@ -28,7 +28,12 @@ CONNECTIONS = 64
 PLAIN_CALLS = 6_000
 STREAM_CALLS = 600
 WARM_UP_CALLS = 500
+REFUSED_CALLS = 3_000
 BODY = {"model": "gpt-5-5", "messages": [{"role": "user", "content": "word " * 180}], "max_tokens": 60}
+
+LONG_BODY = {**BODY, "messages": [{"role": "user", "content": "word " * 180}] * 100}
+REFUSALS = (("a rate", ("--rpm", "1"), 429), ("a budget", ("--hourly", "0.0001"), 402))
+"""What stops a client that loops: the limit of its key, and the status that it gets."""
 
 
 def main() -> int:
@@ -53,26 +58,36 @@ def main() -> int:
         for title, stream, calls in (("plain, 1 KB", False, PLAIN_CALLS), ("60-chunk stream", True, STREAM_CALLS)):
             figures = {}
             for name in ("passthrough", "gateway"):
-                figures[name] = measure(subjects[name], ports[name], key, stream=stream, calls=calls)
+                body = {**BODY, **({"stream": True} if stream else {})}
+                figures[name] = measure(subjects[name], ports[name], key, body=body, calls=calls)
                 show(f"{name}: {title}", *figures[name])
             ratio = figures["gateway"][1] / figures["passthrough"][1]
             print(f"{'':28}gateway / pass-through: {ratio:.2f} x the CPU")
+        for title, limit, status in REFUSALS:
+            looping = manage(environ, "issue_key", "bench", *limit)["key"]
+            for size, body in (("1 KB", BODY), ("90 KB", LONG_BODY)):
+                load, cpu_us = measure(
+                    subjects["gateway"], ports["gateway"], looping, body=body, calls=REFUSED_CALLS, status=status
+                )
+                show(f"refused, {title}, {size}", load, cpu_us)
         proof = manage(environ, "verify_ledger")
         print(f"ledger: {proof['entries']} entries, {'proven' if proof['ok'] else proof['problems']}")
     translate.main()
     return 0 if proof["ok"] else 1
 
 
-def measure(subject: psutil.Process, port: int, key: str, *, stream: bool, calls: int) -> tuple[Load, float]:
-    """The run, and the subject's CPU per call in microseconds."""
-    body = json.dumps({**BODY, **({"stream": True} if stream else {})}, separators=(",", ":")).encode()
+def measure(
+    subject: psutil.Process, port: int, key: str, *, body: dict[str, Any], calls: int, status: int = 200
+) -> tuple[Load, float]:
+    """The run, and the subject's CPU per call in microseconds. Calls that are to be refused may be served first."""
+    raw = json.dumps(body, separators=(",", ":")).encode()
     request = (
         f"POST /v1/managed/chat/completions HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {key}\r\n"
-        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-    ).encode() + body
+        f"content-type: application/json\r\ncontent-length: {len(raw)}\r\n\r\n"
+    ).encode() + raw
     uvloop.run(run(port=port, request=request, calls=min(WARM_UP_CALLS, calls), connections=CONNECTIONS))
     before = subject.cpu_times()
-    load = uvloop.run(run(port=port, request=request, calls=calls, connections=CONNECTIONS))
+    load = uvloop.run(run(port=port, request=request, calls=calls, connections=CONNECTIONS, status=status))
     after = subject.cpu_times()
     if load.bad:
         raise SystemExit(f"{len(load.bad)} calls failed, the first with: {load.bad[0][:600]!r}")
