@@ -14,10 +14,9 @@ from apps.core import headers
 from apps.core.errors import GatewayError
 from apps.dialects.common.caching import with_caching
 from apps.dialects.common.refused import Why, refuse, refuse_modifier
-from apps.dialects.openai_responses.body import MIN_OUTPUT_TOKENS
 from apps.dialects.passage import reachable
-from apps.dialects.protocol import OPENAI_RESPONSES, Dialect, InvalidRequest, Request, State, UnsupportedField
-from apps.dialects.registry import DIALECTS
+from apps.dialects.protocol import Dialect, InvalidRequest, Request, State, UnsupportedField
+from apps.dialects.registry import DIALECTS, UPSTREAMS
 from apps.gateway.call import Call, NotFound
 from apps.gateway.state import stateful, stored_tokens
 from apps.gateway.stores import Stores
@@ -207,10 +206,11 @@ def bound(
 
 
 def _raised_tokens(model: ModelSnapshot, request: Request) -> int:
-    """What a translation to Responses may add to a maximum that is too small for that dialect."""
-    if request.max_tokens is None or OPENAI_RESPONSES not in model.dialects:
+    """What a translation may add to a maximum that is too small to be said in an upstream's dialect."""
+    if request.max_tokens is None:
         return 0
-    return max(0, MIN_OUTPUT_TOKENS - request.max_tokens)
+    least = max((UPSTREAMS[name].least_maximum for name in model.dialects if name in UPSTREAMS), default=0)
+    return max(0, least - request.max_tokens)
 
 
 def read_session_id(call: Call, request: Request) -> str:

@@ -31,6 +31,7 @@ class MessagesUpstream:
     """See `UpstreamSide`."""
 
     name = ANTHROPIC_MESSAGES
+    least_maximum = 1
 
     def path(self, *, upstream_model: str, is_stream: bool) -> str:
         return "/v1/messages"

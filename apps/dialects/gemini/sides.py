@@ -14,6 +14,7 @@ class GeminiUpstream:
     """See `UpstreamSide`. Source: ai.google.dev/api/generate-content, and what both of its hosts really send."""
 
     name = GEMINI
+    least_maximum = 1
 
     def path(self, *, upstream_model: str, is_stream: bool) -> str:
         return path_of(upstream_model, is_stream=is_stream)

@@ -50,6 +50,8 @@ class UpstreamSide(Protocol):
     """What a dialect needs to be spoken with an upstream on behalf of a caller of another."""
 
     name: str
+    least_maximum: int
+    """The smallest maximum of output tokens that can be said in it: a smaller one is raised to this."""
 
     def path(self, *, upstream_model: str, is_stream: bool) -> str:
         """Joined to a route's base URL: `/chat/completions`; gemini's names the model and whether to stream."""

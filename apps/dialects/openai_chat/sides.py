@@ -32,6 +32,7 @@ class ChatUpstream:
     """See `UpstreamSide`."""
 
     name = OPENAI_CHAT
+    least_maximum = 1
 
     def path(self, *, upstream_model: str, is_stream: bool) -> str:
         return "/chat/completions"

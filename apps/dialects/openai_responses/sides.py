@@ -29,6 +29,7 @@ class ResponsesUpstream:
     """See `UpstreamSide`."""
 
     name = OPENAI_RESPONSES
+    least_maximum = body.MIN_OUTPUT_TOKENS
 
     def path(self, *, upstream_model: str, is_stream: bool) -> str:
         return "/responses"
