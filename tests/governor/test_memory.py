@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from apps.governor.store.memory import MemoryGovernor
-from apps.governor.store.protocol import CallerGone, Governor, Shed
+from apps.governor.store.protocol import CallerGone, Governor, Minute, Shed
 from tests.governor.contract import GovernorContract
 from tests.governor.properties import GovernorProperties
-from tests.governor.rig import ALICE, BOB, MODEL, FakeClock, Rig, ask
+from tests.governor.rig import ALICE, BOB, MODEL, NOON, FakeClock, Rig, ask
 
 
 class MemoryRig:
@@ -20,7 +22,21 @@ class MemoryRig:
 
 
 class TestMemoryGovernor(MemoryRig, GovernorContract):
-    pass
+    @pytest.mark.parametrize("code", ["account_rpm", "key_rpm", "key_model_rpm", "rpm"])
+    async def test_the_request_limit_that_leaves_least_is_told(self, rig: Rig, code: str) -> None:
+        await rig.governor.admit(ask(BOB, rpm=90))  # counts towards the model alone
+        await rig.advance(10)
+        limits: dict[str, Any] = {"account_rpm": 70, "key_rpm": 70, "key_model_rpm": 70, "rpm": 90, code: 5}
+        for left in (3, 2) if code == "rpm" else (4, 3):
+            admission = await rig.governor.admit(ask(concurrency=9, **limits))
+            resets_in_s = 60 if code == "rpm" else 70
+            assert admission.requests == Minute(5, left, NOON + timedelta(seconds=resets_in_s))
+
+    async def test_the_models_tokens_are_told(self, rig: Rig) -> None:
+        await rig.governor.admit(ask(BOB, tokens=100, tpm=1_000))
+        await rig.advance(10)
+        admission = await rig.governor.admit(ask(tokens=400, tpm=1_000))
+        assert admission.tokens == Minute(1_000, 500, NOON + timedelta(seconds=60))
 
 
 class TestMemoryGovernorProperties(MemoryRig, GovernorProperties):

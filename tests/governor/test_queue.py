@@ -3,13 +3,13 @@ from __future__ import annotations
 import asyncio
 import uuid
 
-from apps.governor.rules import Load, RollingWindow
+from apps.governor.rules import Load
 from apps.governor.store.queue import Waiter, WaitQueue
 from tests.governor.rig import ALICE, BOB, ask
 
 
 def waiter(who: uuid.UUID, *, tokens: int = 100, since: float = 0.0) -> Waiter:
-    return Waiter(ask(who, tokens=tokens), RollingWindow(), since, asyncio.get_running_loop().create_future())
+    return Waiter(ask(who, tokens=tokens), (), since, asyncio.get_running_loop().create_future())
 
 
 async def test_it_knows_the_load_of_all_and_of_each() -> None:

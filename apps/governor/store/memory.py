@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -15,8 +15,8 @@ from apps.core import clock
 from apps.governor.rules import Circuit, RollingWindow, check_place
 from apps.governor.store import refusals
 from apps.governor.store.meters import Meters
-from apps.governor.store.protocol import Admission, Ask, CallerGone, ModelFigures, Shed
-from apps.governor.store.queue import Waiter, WaitQueue
+from apps.governor.store.protocol import Admission, Ask, CallerGone, Minute, ModelFigures, Shed
+from apps.governor.store.queue import Demand, Waiter, WaitQueue
 
 
 class Timer(Protocol):
@@ -26,8 +26,7 @@ class Timer(Protocol):
 CallLater = Callable[[float, Callable[[], None]], Timer]
 """Run something after so many seconds, unless cancelled."""
 
-_Demand = tuple[str, RollingWindow, int, int]
-"""What a call asks of one window: the code it is refused with, the window, the amount, the limit."""
+_OF_REQUESTS = frozenset({"account_rpm", "key_rpm", "key_model_rpm", "model_rpm"})
 
 
 def call_later(delay_s: float, callback: Callable[[], None]) -> Timer:
@@ -99,7 +98,7 @@ class MemoryGovernor:
             return await self._wait(ask, path, demands, now=now, gone=gone)
         for _, window, asked, _ in demands:
             window.count(asked, now)
-        return self._take_slot(ask, path, account_window=demands[0][1], counted_at=now, now=now)
+        return self._take_slot(ask, path, demands, counted_at=now, now=now)
 
     def finish(self, admission: Admission, *, tokens: int | None) -> None:
         """See Governor. Tokens beyond the estimate are counted now, even above the limit: they were used."""
@@ -158,9 +157,9 @@ class MemoryGovernor:
             self._hand_over(path, now)
         return path
 
-    def _demands(self, ask: Ask, path: _Path, now: float) -> list[_Demand]:
+    def _demands(self, ask: Ask, path: _Path, now: float) -> list[Demand]:
         """In the order of refusal; the account's window comes first."""
-        demands: list[_Demand] = [("account_rpm", self._accounts.window(ask.account_id.int, now), 1, ask.account_rpm)]
+        demands: list[Demand] = [("account_rpm", self._accounts.window(ask.account_id.int, now), 1, ask.account_rpm)]
         if ask.key_rpm is not None:
             demands.append(("key_rpm", self._keys.window(ask.key_id.int, now), 1, ask.key_rpm))
         if ask.key_model_rpm is not None:
@@ -174,12 +173,12 @@ class MemoryGovernor:
         return demands
 
     async def _wait(
-        self, ask: Ask, path: _Path, demands: list[_Demand], *, now: float, gone: Awaitable[object] | None
+        self, ask: Ask, path: _Path, demands: list[Demand], *, now: float, gone: Awaitable[object] | None
     ) -> Admission:
         """Queue for a slot. Whatever ends the wait but an admission gives back the place, the rates and any slot."""
         self._check_place(ask, path, now)
         hung_up = None if gone is None else asyncio.ensure_future(gone)
-        waiter = Waiter(ask, demands[0][1], now, asyncio.get_running_loop().create_future())
+        waiter = Waiter(ask, demands, now, asyncio.get_running_loop().create_future())
         for _, window, asked, _ in demands:
             window.count(asked, now)
         path.queue.join(waiter)
@@ -231,27 +230,31 @@ class MemoryGovernor:
     def _hand_over(self, path: _Path, now: float) -> None:
         """Give free slots to those who wait. The slot is taken here, not when the waiter runs: nobody slips between."""
         while path.in_flight < path.capacity.concurrency and (waiter := path.queue.take_next()):
-            waiter.turn.set_result(
-                self._take_slot(
-                    waiter.ask, path, account_window=waiter.account_window, counted_at=waiter.since, now=now
-                )
-            )
+            waiter.turn.set_result(self._take_slot(waiter.ask, path, waiter.demands, counted_at=waiter.since, now=now))
 
     def _take_slot(
-        self, ask: Ask, path: _Path, *, account_window: RollingWindow, counted_at: float, now: float
+        self, ask: Ask, path: _Path, demands: Sequence[Demand], *, counted_at: float, now: float
     ) -> Admission:
         path.in_flight += 1
         path.admitted += 1
         capacity = ask.capacity
         ipm = capacity.ipm
+        moment = self._now()
+        rpm_left, tpm_left = path.requests.left(capacity.rpm, now), path.tokens.left(capacity.tpm, now)
+        tightest, limit, left = path.requests, capacity.rpm, rpm_left
+        for code, window, _, its_limit in demands:
+            if code in _OF_REQUESTS and (its_left := window.left(its_limit, now)) < left:
+                tightest, limit, left = window, its_limit, its_left
         return Admission(
             ask,
             concurrency_remaining=max(0, capacity.concurrency - path.in_flight),
-            rpm_remaining=path.requests.left(capacity.rpm, now),
-            tpm_remaining=path.tokens.left(capacity.tpm, now),
+            rpm_remaining=rpm_left,
+            tpm_remaining=tpm_left,
             ipm_remaining=None if ipm is None else path.images.left(ipm, now),
-            account_remaining=account_window.left(ask.account_rpm, now),
-            resets_at=self._now() + timedelta(seconds=path.requests.oldest_leaves_in(now)),
+            account_remaining=demands[0][1].left(ask.account_rpm, now),
+            resets_at=moment + timedelta(seconds=path.requests.oldest_leaves_in(now)),
+            requests=Minute(limit, left, moment + timedelta(seconds=tightest.oldest_leaves_in(now))),
+            tokens=Minute(capacity.tpm, tpm_left, moment + timedelta(seconds=path.tokens.oldest_leaves_in(now))),
             queue_ms=round((now - counted_at) * 1000),
             counted_at=counted_at,
         )

@@ -34,6 +34,16 @@ class Ask:
     images: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Minute:
+    """What one limit per minute leaves, for the rate-limit headers of a dialect."""
+
+    limit: int
+    remaining: int
+    resets_at: datetime
+    """When the oldest call that it counts leaves the window: from then on there is more."""
+
+
 @dataclass(slots=True)
 class Admission:
     """A slot, and the true figures at the moment it was given, for the headers. Must be given back with `finish`."""
@@ -47,6 +57,10 @@ class Admission:
     """What the account's guard leaves in this minute."""
     resets_at: datetime
     """When the minute's oldest counted call leaves the window."""
+    requests: Minute | None = None
+    """The request limit that leaves least: of the account, the key, the key on this model, or the model."""
+    tokens: Minute | None = None
+    """The model's tokens. None, as above, where a store tells no more than the figures before."""
     queue_ms: int = 0
     counted_at: float = 0.0
     """When the store's clock counted the call: what is given back is taken from there."""

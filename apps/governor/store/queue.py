@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from apps.governor.rules import Load, RollingWindow
 from apps.governor.store.protocol import Admission, Ask
+
+Demand = tuple[str, RollingWindow, int, int]
+"""What a call asks of one window: the code it is refused with, the window, the amount, the limit."""
 
 
 @dataclass(slots=True, eq=False)
@@ -16,7 +20,8 @@ class Waiter:
     """A call that waits. `turn` gets its admission, or the reason why there is none."""
 
     ask: Ask
-    account_window: RollingWindow
+    demands: Sequence[Demand]
+    """The account's comes first."""
     since: float
     turn: asyncio.Future[Admission]
 
