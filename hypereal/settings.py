@@ -151,6 +151,7 @@ UNFOLD = {
                     _link("Prices", "sell", "catalog_priceversion"),
                     _link("Notices", "campaign", "catalog_notice"),
                     _link("Routes", "alt_route", "upstreams_route"),
+                    _link("Alerts", "warning", "accounts_operatoralert"),
                 ],
             },
             {

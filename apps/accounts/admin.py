@@ -12,7 +12,11 @@ from django.forms.models import BaseInlineFormSet
 from django.http import HttpRequest
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from apps.accounts import audit, services
+from apps.accounts import (
+    admin_alerts,  # noqa: F401  # registers its page
+    audit,
+    services,
+)
 from apps.accounts.admin_base import (
     AccountFilter,
     InfinitePaginator,

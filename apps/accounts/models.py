@@ -139,6 +139,35 @@ class Notification(models.Model):
         return f"{self.kind} {self.subject}"
 
 
+class OperatorAlert(models.Model):
+    """Something about the installation that an operator should see to: one row per kind and subject while it is open.
+
+    It counts its repeats. Once resolved it stays as it is; what comes back later opens another.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    kind = models.CharField(max_length=40)
+    subject = models.CharField(max_length=200, help_text="What it is about: a route, a model, a store.")
+    message = models.CharField(max_length=500, help_text="As it was said last.")
+    times = models.PositiveBigIntegerField(default=1)
+    first_seen_at = models.DateTimeField()
+    last_seen_at = models.DateTimeField()
+    resolved_at = models.DateTimeField(null=True, blank=True)
+    resolved_by = models.CharField(max_length=150, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["-last_seen_at"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["kind", "subject"], condition=models.Q(resolved_at=None), name="alert_open_once_per_subject"
+            ),
+        ]
+        indexes: ClassVar = [models.Index(fields=["-last_seen_at"], name="alert_by_last_seen")]
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.subject}"
+
+
 class Revision(models.Model):
     """One row per kind of snapshot. A service that changes such rows takes this row, adds one, and stamps what it
     changed with the new value; so a process that reads "revision > the last I saw" misses none (see revisions.py)."""
