@@ -20,6 +20,8 @@ ENVIRONMENTS: Final = ("local", "production")
 SIGNUP_MODES: Final = ("closed", "invite", "open")
 JOURNAL_MODES: Final = ("on", "off")
 JOURNAL_DIR: Final = "journal"
+CREDENTIAL_DIR: Final = "/run/secrets"
+"""Where containers find what is mounted as a secret."""
 
 
 class BadEnvironment(Exception):
@@ -34,6 +36,8 @@ class Environment:
     data_dir: Path
     has_journal: bool
     """The data directory outlives the process: settlements that the store cannot take may wait there."""
+    credential_dir: Path
+    """Where routes may find their credentials in files."""
     database_url: str
     owner_database_url: str
     """Whoever owns the tables, where that is not who serves; empty: DATABASE_URL migrates too."""
@@ -109,6 +113,7 @@ def read(environ: Mapping[str, str], *, root: Path) -> Environment:
         name=name,
         data_dir=data_dir,
         has_journal=_choice(environ, "HYPEREAL_JOURNAL", JOURNAL_MODES, "on") == "on",
+        credential_dir=root / environ.get("HYPEREAL_CREDENTIAL_DIR", CREDENTIAL_DIR),
         database_url=database_url,
         owner_database_url=owner_database_url,
         redis_url=redis_url,

@@ -13,6 +13,7 @@ from apps.accounts.admin_forms import mistakes_as_errors, secret_field, split_li
 from apps.accounts.admin_types import ModelForm
 from apps.catalog.catalog_file import DIALECTS
 from apps.upstreams import services
+from apps.upstreams.credential_files import check_file
 from apps.upstreams.models import Route
 
 FIELDS = (
@@ -28,6 +29,8 @@ FIELDS = (
     *services.TIMEOUTS,
 )
 
+NAMES = ("credential_env", "credential_file")
+
 
 class RouteForm(ModelForm[Route]):
     dialects = text_field("Dialects", help_text=f"In order of preference, with commas between: {', '.join(DIALECTS)}.")
@@ -39,7 +42,7 @@ class RouteForm(ModelForm[Route]):
 
     class Meta:
         model = Route
-        fields = ("model", "provider", "upstream_model", "credential_env", "weight", "priority", "is_enabled",
+        fields = ("model", "provider", "upstream_model", *NAMES, "weight", "priority", "is_enabled",
                   "exposes_model", "keeps_state", *services.TIMEOUTS)  # fmt: skip
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -60,10 +63,15 @@ class RouteForm(ModelForm[Route]):
         with mistakes_as_errors():
             return services.check_variable(self.cleaned_data["credential_env"])
 
+    def clean_credential_file(self) -> str:
+        with mistakes_as_errors():
+            return check_file(self.cleaned_data["credential_file"])
+
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
-        if cleaned.get("credential") and "credential_env" in self.changed_data and cleaned.get("credential_env"):
-            raise ValidationError("Give a credential or the name of its variable, not both.")
+        named = [name for name in NAMES if name in self.changed_data and cleaned.get(name)]
+        if len(named) + bool(cleaned.get("credential")) > 1:
+            raise ValidationError("Give a credential, or the name of its variable, or of its file: not two of them.")
         return cleaned
 
     def changes(self) -> services.RouteChanges:
@@ -72,8 +80,10 @@ class RouteForm(ModelForm[Route]):
         chosen = {name: self.cleaned_data[name] for name in FIELDS if is_new or name in self.changed_data}
         if self.cleaned_data["credential"]:
             chosen["credential"] = self.cleaned_data["credential"]
-        elif "credential_env" in self.changed_data:
-            chosen["credential_env"] = self.cleaned_data["credential_env"]
+        elif named := [name for name in NAMES if name in self.changed_data]:
+            # What was filled in replaces what was there; where nothing was, what was emptied goes.
+            filled = [name for name in named if self.cleaned_data[name]]
+            chosen |= {name: self.cleaned_data[name] for name in filled or named}
         elif self.cleaned_data["forgets_credential"]:
             chosen["credential"] = ""
         return cast(services.RouteChanges, chosen)
@@ -98,7 +108,7 @@ class RouteAdmin(OperatorAdmin[Route]):
     fieldsets: ClassVar[Any] = (
         (None, {"fields": ("model", "provider", "base_url", "dialects", "upstream_model")}),
         ("Use", {"fields": ("is_enabled", "exposes_model", "keeps_state")}),
-        ("Credential", {"fields": ("stored_credential", "credential", "forgets_credential", "credential_env")}),
+        ("Credential", {"fields": ("stored_credential", "credential", "forgets_credential", *NAMES)}),
         ("Choice between routes", {"fields": ("priority", "weight")}),
         ("Deadlines", {"fields": services.TIMEOUTS}),
     )
@@ -108,12 +118,14 @@ class RouteAdmin(OperatorAdmin[Route]):
 
     @admin.display(description="Credential", boolean=True)
     def has_credential(self, route: Route) -> bool:
-        return bool(route.credential_sealed or route.credential_env)
+        return bool(route.credential_sealed or route.credential_env or route.credential_file)
 
     @admin.display(description="In use")
     def stored_credential(self, route: Route) -> str:
         if route.credential_sealed:
             return "stored here, sealed"
+        if route.credential_file:
+            return f"read from {route.credential_file}, again when it changes"
         return f"read from ${route.credential_env}" if route.credential_env else "none"
 
     def save_model(self, request: HttpRequest, obj: Route, form: RouteForm, change: bool) -> None:

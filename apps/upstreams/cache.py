@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import logging
+import uuid
 
-from apps.accounts import revisions
+from django.db import DatabaseError
+
+from apps.accounts import alerts, revisions
 from apps.dialects.protocol import ANTHROPIC_MESSAGES, GEMINI, OPENAI_CHAT, OPENAI_IMAGES, OPENAI_RESPONSES
-from apps.upstreams.credentials import RouteMistake, credential_of
+from apps.upstreams.credential_files import Stamp, stamp_of
+from apps.upstreams.credential_text import RouteMistake
+from apps.upstreams.credentials import credential_of
 from apps.upstreams.models import Route
 from apps.upstreams.rules import SIMULATOR, RouteSnapshot
 
@@ -23,12 +28,20 @@ SIMULATOR_URLS = {
 
 class RouteCache:
     topic = revisions.ROUTES
-    is_due = False
 
     def __init__(self) -> None:
         self.revision = -1
+        self._files: dict[str, Stamp] = {}
+        """Credential files as they were when they were read."""
+        self._lacking: set[uuid.UUID] = set()
+        """Routes whose credential is missing, as operators were told."""
         self._by_model: dict[str, list[RouteSnapshot]] = {}
         self._simulated: dict[tuple[str, tuple[str, ...]], list[RouteSnapshot]] = {}
+
+    @property
+    def is_due(self) -> bool:
+        """Whether a credential file changed. A secret mount is replaced whole, so its stamp changes with it."""
+        return any(stamp_of(name) != stamp for name, stamp in self._files.items())
 
     def of(self, model_id: str, *, dialects: tuple[str, ...]) -> list[RouteSnapshot]:
         """The model's enabled routes; where nobody configured any, enabled or not, the simulator, which then speaks
@@ -43,16 +56,38 @@ class RouteCache:
 
     def load(self, revision: int) -> None:
         by_model: dict[str, list[RouteSnapshot]] = {}
+        files: dict[str, Stamp] = {}
+        lacking: dict[uuid.UUID, str] = {}
         for route in Route.objects.order_by("priority", "created_at"):
             routes = by_model.setdefault(route.model_id, [])
             if not route.is_enabled:
                 continue
+            if route.credential_file:
+                # Looked at before it is read: what is written in between is read once more.
+                files[route.credential_file] = stamp_of(route.credential_file)
             try:
-                routes.append(_snapshot(route))
+                snapshot = _snapshot(route)
             except RouteMistake as mistake:
                 logger.error("route %s is left out: %s", route.id, mistake)
-        self._by_model = by_model
-        self.revision = revision
+                lacking[route.id] = f"{route} is left out: {mistake}."
+                continue
+            routes.append(snapshot)
+            if not snapshot.credential and (source := route.credential_file or route.credential_env):
+                lacking[route.id] = f"{route} has no credential: {source} is not there. Its calls are sent without one."
+        self._by_model, self._files, self.revision = by_model, files, revision
+        self._tell(lacking)
+
+    def _tell(self, lacking: dict[uuid.UUID, str]) -> None:
+        """Tell operators of each route that came to lack its credential."""
+        told = self._lacking & lacking.keys()
+        for route_id in lacking.keys() - told:
+            try:
+                alerts.alert(kind="credential_missing", subject=f"route {route_id}", message=lacking[route_id])
+            except DatabaseError:
+                logger.exception("%s, and the alert could not be kept", lacking[route_id])
+            else:
+                told.add(route_id)
+        self._lacking = told
 
 
 def _snapshot(route: Route) -> RouteSnapshot:
@@ -64,7 +99,9 @@ def _snapshot(route: Route) -> RouteSnapshot:
         dialects=tuple(route.dialects),
         base_urls=dict.fromkeys(route.dialects, base_url),
         upstream_model=route.upstream_model,
-        credential=credential_of(sealed=route.credential_sealed, variable=route.credential_env),
+        credential=credential_of(
+            sealed=route.credential_sealed, variable=route.credential_env, file=route.credential_file
+        ),
         weight=route.weight,
         priority=route.priority,
         exposes_model=route.exposes_model,

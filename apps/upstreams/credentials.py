@@ -1,4 +1,4 @@
-"""Provider credentials at rest: sealed under the installation's encryption keys, or named by a variable."""
+"""Provider credentials at rest: sealed under the installation's encryption keys, or named by a variable or a file."""
 
 from __future__ import annotations
 
@@ -9,11 +9,8 @@ from functools import lru_cache
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
 
-from apps.accounts.mistakes import Mistake
-
-
-class RouteMistake(Mistake):
-    """About routes and their credentials."""
+from apps.upstreams.credential_files import read_file
+from apps.upstreams.credential_text import RouteMistake
 
 
 def seal(credential: str) -> str:
@@ -32,12 +29,23 @@ def unseal(sealed: str) -> str:
         raise RouteMistake("a route's credential was sealed under a key that HYPEREAL_ENCRYPTION_KEYS lacks") from None
 
 
-def credential_of(*, sealed: str, variable: str, environ: Mapping[str, str] = os.environ) -> str:
-    """What a route sends as its credential; empty where it has none, or its variable is not set.
+def is_newest(sealed: str) -> bool:
+    """Whether the newest key sealed it."""
+    try:
+        Fernet(settings.ENVIRONMENT.encryption_keys[0]).decrypt(sealed.encode())
+    except InvalidToken:
+        return False
+    return True
+
+
+def credential_of(*, sealed: str, variable: str, file: str = "", environ: Mapping[str, str] = os.environ) -> str:
+    """What a route sends as its credential; empty where it has none, its variable is not set, or its file not there.
 
     Raises: RouteMistake.
     """
-    return unseal(sealed) if sealed else environ.get(variable, "").strip()
+    if sealed:
+        return unseal(sealed)
+    return read_file(file) if file else environ.get(variable, "").strip()
 
 
 @lru_cache(maxsize=4)

@@ -26,6 +26,7 @@ class Route(models.Model):
     )
     upstream_model = models.CharField(max_length=150, help_text="The model's name at the provider.")
     credential_env = models.CharField("credential variable", max_length=100, blank=True)
+    credential_file = models.CharField(max_length=255, blank=True, help_text="In the directory for credentials.")
     credential_sealed = models.TextField(blank=True, editable=False)
     weight = models.PositiveIntegerField(default=100, validators=[MinValueValidator(1)])
     priority = models.PositiveIntegerField(default=0, help_text="Lower is tried first.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from apps.upstreams.credentials import RouteMistake
+from apps.upstreams.credential_text import RouteMistake
 from apps.upstreams.models import Route
 
 
@@ -38,10 +38,15 @@ def route_facts(route: Route) -> dict[str, object]:
         "base_url": route.base_url,
         "upstream_model": route.upstream_model,
         "credential_env": route.credential_env or None,
+        "credential_file": route.credential_file or None,
         "has_stored_credential": bool(route.credential_sealed),
         "weight": route.weight,
         "priority": route.priority,
         "enabled": route.is_enabled,
         "exposes_model": route.exposes_model,
         "keeps_state": route.keeps_state,
+        "connect_timeout_ms": route.connect_timeout_ms,
+        "first_byte_timeout_ms": route.first_byte_timeout_ms,
+        "idle_timeout_ms": route.idle_timeout_ms,
+        "total_timeout_ms": route.total_timeout_ms,
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, TypedDict, Unpack
 from urllib.parse import urlsplit
 
@@ -14,7 +15,9 @@ from apps.accounts import audit, revisions
 from apps.accounts.mistakes import check_choice, check_range, clean_line
 from apps.catalog.catalog_file import DIALECTS
 from apps.catalog.selectors import find_model
-from apps.upstreams.credentials import RouteMistake, seal
+from apps.upstreams.credential_files import check_file
+from apps.upstreams.credential_text import RouteMistake, check_credential
+from apps.upstreams.credentials import is_newest, seal, unseal
 from apps.upstreams.models import Route
 
 VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -32,15 +35,19 @@ OWN_VARIABLES: Final = frozenset(
 """The installation's own secrets: a route must not send one to a provider."""
 TIMEOUTS: Final = ("connect_timeout_ms", "first_byte_timeout_ms", "idle_timeout_ms", "total_timeout_ms")
 
+CREDENTIAL_COLUMNS: Final = ("credential_sealed", "credential_env", "credential_file")
+
 
 class RouteOptions(TypedDict, total=False):
     """What a route may be given beyond where it leads.
 
-    `credential` is stored sealed and removes a variable's name, and the other way round; empty removes it.
+    A route has one credential: `credential` is stored sealed, the others name a variable or a file. Giving one removes
+    the others; empty removes it.
     """
 
     credential: str
     credential_env: str
+    credential_file: str
     weight: int
     priority: int
     is_enabled: bool
@@ -124,6 +131,37 @@ def remove_route(*, route_id: uuid.UUID, actor: str) -> None:
     route.delete()
 
 
+@dataclass(frozen=True, slots=True)
+class Resealed:
+    """What became of the stored credentials."""
+
+    resealed: int
+    unchanged: int
+    unreadable: list[str]
+    """Routes whose credential none of the keys opens: it must be given again."""
+
+
+@transaction.atomic
+def reseal(*, actor: str) -> Resealed:
+    """Seal every stored credential under the newest encryption key. The credentials stay what they are."""
+    resealed, unchanged, unreadable = 0, 0, []
+    for route in Route.objects.select_for_update().exclude(credential_sealed="").order_by("id"):
+        if is_newest(route.credential_sealed):
+            unchanged += 1
+            continue
+        try:
+            route.credential_sealed = seal(unseal(route.credential_sealed))
+        except RouteMistake:
+            unreadable.append(str(route.id))
+            continue
+        route.save(update_fields=["credential_sealed"])
+        resealed += 1
+    if resealed:
+        detail = {"resealed": resealed, "unreadable": unreadable}
+        audit.record(actor=actor, action="credentials.resealed", target="routes", detail=detail)
+    return Resealed(resealed, unchanged, unreadable)
+
+
 def check_base_url(url: str) -> str:
     """Return the URL without a slash at its end.
 
@@ -195,20 +233,16 @@ def _columns(changes: RouteChanges) -> dict[str, object]:
 
 
 def _credential_columns(changes: RouteChanges) -> dict[str, object]:
-    """A route has one credential: stored, or by variable."""
-    credential = changes.get("credential")
-    variable = changes.get("credential_env")
-    if credential and variable:
-        raise RouteMistake("give a credential or the name of its variable, not both")
-    if credential:
-        if not credential.isascii() or not credential.isprintable() or " " in credential:
-            raise RouteMistake("a credential has no spaces and only printable ASCII characters")
-        return {"credential_sealed": seal(credential), "credential_env": ""}
-    if variable:
-        return {"credential_env": check_variable(variable), "credential_sealed": ""}
+    """A route has one credential: stored, by variable, or in a file."""
     columns: dict[str, object] = {}
-    if credential is not None:
-        columns["credential_sealed"] = ""
-    if variable is not None:
-        columns["credential_env"] = ""
-    return columns
+    if "credential" in changes:
+        credential = check_credential(changes["credential"])
+        columns["credential_sealed"] = seal(credential) if credential else ""
+    if "credential_env" in changes:
+        columns["credential_env"] = check_variable(changes["credential_env"])
+    if "credential_file" in changes:
+        columns["credential_file"] = check_file(changes["credential_file"])
+    given = [name for name, value in columns.items() if value]
+    if len(given) > 1:
+        raise RouteMistake("a route has one credential: give it, or the name of its variable, or of its file")
+    return {**dict.fromkeys(CREDENTIAL_COLUMNS, ""), **columns} if given else columns

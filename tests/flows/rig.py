@@ -70,7 +70,9 @@ class Server:
             "PORT": str(self.port),
             "PYTHONUNBUFFERED": "1",
             "SCRIPTED_UPSTREAM_KEY": "sk-scripted",
+            "HYPEREAL_CREDENTIAL_DIR": str(data_dir / "credentials"),
         }
+        self.credential_dir = data_dir / "credentials"
         self.is_embedded = not stores
         self._log_path = data_dir / "server.log"
         self._module = module
@@ -134,7 +136,7 @@ class Operator:
     """Runs commands beside the server. Amounts come back as exact decimals."""
 
     def __init__(self, server: Server) -> None:
-        self._server = server
+        self.server = server
         self._people = 0
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.flows.ops"],
@@ -148,9 +150,14 @@ class Operator:
     def close(self) -> None:
         self._process.communicate(timeout=STOP_S)
 
-    def run(self, *command: object) -> Any:
+    def run(self, *command: object, stdin: str = "") -> Any:
         """Run `manage.py …  --json`. Raises: CommandFailed."""
-        return json.loads(self._ask({"command": [str(word) for word in command]}), parse_float=Decimal)
+        asked = {"command": [str(word) for word in command], "stdin": stdin}
+        return json.loads(self._ask(asked), parse_float=Decimal)
+
+    def submit(self, page: str, row_id: str, **fields: str) -> None:
+        """Change fields of a row's form in the admin (`upstreams_route`), the others staying as they are."""
+        self._ask({"page": page, "row": row_id, "fields": fields})
 
     def run_task(self, name: str) -> None:
         self._ask({"task": name})
@@ -171,7 +178,7 @@ class Operator:
 
     def tell_server(self) -> None:
         """Return once the server has seen every change so far: a key that it does not know makes it look at once."""
-        reply = http.get(f"{self._server.url}/v1/models", headers={"x-api-key": make_key()})
+        reply = http.get(f"{self.server.url}/v1/models", headers={"x-api-key": make_key()})
         assert reply.status_code == 401
 
     def person(self, name: str, *key_options: object, credits: int | str = 1_000) -> Person:
@@ -179,7 +186,7 @@ class Operator:
         self._people += 1
         account = self.run("create_account", f"{name} {self._people}", *(["--credits", credits] if credits else []))
         key = self.run("issue_key", account["account_id"], *key_options)
-        return Person(self._server, self, account["account_id"], Decimal(account["balance"]), key["key"], key["key_id"])
+        return Person(self.server, self, account["account_id"], Decimal(account["balance"]), key["key"], key["key_id"])
 
 
 @dataclass(frozen=True, slots=True)

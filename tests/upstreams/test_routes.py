@@ -17,7 +17,8 @@ from apps.accounts.mistakes import Mistake
 from apps.accounts.models import AuditEvent
 from apps.catalog.services import load_catalog
 from apps.upstreams import services
-from apps.upstreams.credentials import RouteMistake, credential_of, seal, unseal
+from apps.upstreams.credential_text import RouteMistake
+from apps.upstreams.credentials import credential_of, seal, unseal
 from apps.upstreams.models import Route
 from apps.upstreams.selectors import route_facts
 
@@ -53,12 +54,17 @@ def test_a_route_is_added_with_its_address_in_one_shape() -> None:
         "base_url": "https://api.anthropic.com",
         "upstream_model": "claude-sonnet-4-7-20260901",
         "credential_env": "ANTHROPIC_API_KEY",
+        "credential_file": None,
         "has_stored_credential": False,
         "weight": 30,
         "priority": 2,
         "enabled": True,
         "exposes_model": False,
         "keeps_state": False,
+        "connect_timeout_ms": 5_000,
+        "first_byte_timeout_ms": 300_000,
+        "idle_timeout_ms": 120_000,
+        "total_timeout_ms": 900_000,
     }
     assert route.revision == revisions.current()[revisions.ROUTES] == 1
 
@@ -81,7 +87,7 @@ def test_a_route_is_added_with_its_address_in_one_shape() -> None:
         ({"connect_timeout_ms": 0}, "connect timeout ms must be from 1"),
         ({"credential_env": "MY KEY"}, "not the name of an environment variable: 'MY KEY'"),
         ({"credential_env": "HYPEREAL_KEY_PEPPER"}, "HYPEREAL_KEY_PEPPER is a secret of this installation"),
-        ({"credential_env": "A", "credential": "b"}, "give a credential or the name of its variable, not both"),
+        ({"credential_env": "A", "credential": "b"}, "a route has one credential: give it, or the name"),
         ({"credential": "two words"}, "a credential has no spaces"),
         ({"credential": "sk-\r\nx"}, "a credential has no spaces"),
     ],
@@ -165,6 +171,24 @@ def test_commands_add_list_change_and_remove() -> None:
     }
     assert run_json("remove_route", added["route_id"]) == {"route_id": added["route_id"], "removed": True}
     assert run_json("list_routes") == {"routes": []}
+
+
+def test_commands_set_every_deadline() -> None:
+    address = (
+        "--provider",
+        "x",
+        "--dialect",
+        "openai-chat",
+        "--base-url",
+        "https://x.test/v1",
+        "--upstream-model",
+        "m",
+    )
+    added = run_json("add_route", "gpt-5-5", *address, "--connect-timeout-ms", "700", "--total-timeout-ms", "60000")
+    (listed,) = run_json("list_routes", "gpt-5-5")["routes"]
+    assert (listed["connect_timeout_ms"], listed["total_timeout_ms"]) == (700, 60_000)
+    changed = run_json("set_route", added["route_id"], "--first-byte-timeout-ms", "800", "--idle-timeout-ms", "900")
+    assert changed == {**listed, "first_byte_timeout_ms": 800, "idle_timeout_ms": 900}
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from django.core.management.base import CommandParser
 
 from apps.accounts.audit import COMMAND_LINE
-from apps.accounts.cli import NO_LIMIT, OperatorCommand, Output, lines
+from apps.accounts.cli import OperatorCommand, Output, lines
 from apps.upstreams import services
+from apps.upstreams.route_options import add_route_options, read_route_options
 from apps.upstreams.selectors import find_route, route_facts
 
 
@@ -20,9 +21,7 @@ class Command(OperatorCommand):
         state = parser.add_mutually_exclusive_group()
         state.add_argument("--enable", action="store_true")
         state.add_argument("--disable", action="store_true")
-        parser.add_argument("--weight", type=int, metavar="N")
-        parser.add_argument("--priority", type=int, metavar="N", help="Lower is tried first.")
-        parser.add_argument("--credential-env", metavar="VAR", help="The variable that holds the credential, or none.")
+        add_route_options(parser)
         shown = parser.add_mutually_exclusive_group()
         shown.add_argument("--expose-model", action="store_true", help="Replies show the upstream's model name.")
         shown.add_argument("--hide-model", action="store_true", help="Replies show the catalog id.")
@@ -32,15 +31,9 @@ class Command(OperatorCommand):
 
     def run(self, options: dict[str, Any]) -> Output:
         route = find_route(options["route"])
-        changes: services.RouteChanges = {}
+        changes = cast(services.RouteChanges, read_route_options(options))
         if options["enable"] or options["disable"]:
             changes["is_enabled"] = options["enable"]
-        if options["weight"] is not None:
-            changes["weight"] = options["weight"]
-        if options["priority"] is not None:
-            changes["priority"] = options["priority"]
-        if options["credential_env"] is not None:
-            changes["credential_env"] = "" if options["credential_env"] == NO_LIMIT else options["credential_env"]
         if options["expose_model"] or options["hide_model"]:
             changes["exposes_model"] = options["expose_model"]
         if options["keep_state"] or options["no_keep_state"]:
