@@ -78,7 +78,7 @@ async def forward(call: Call, permit: Permit, *, max_tokens: int | None, record:
         except UnsupportedField as refusal:
             failure = failure or UpstreamFailed(refusal.code, refusal.message, param=refusal.param)
             continue
-        if not stores.governor.may_call(route.key):
+        if not await stores.governor.may_call(route.key):
             failure = failure or UpstreamFailed(
                 "circuit_open", f"{permit.model.model_id} is failing upstream; its circuit is open.", retry_after_s=5
             )

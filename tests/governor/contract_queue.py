@@ -17,20 +17,20 @@ class QueueContract(RigContract):
         first, second = await rig.fill(ask())
         rig.governor.finish(first, tokens=100)
         rig.governor.finish(first, tokens=100)
-        assert rig.governor.figures()[MODEL].in_flight == 1
+        assert (await rig.governor.figures())[MODEL].in_flight == 1
         rig.governor.finish(second, tokens=100)
-        assert rig.governor.figures()[MODEL].in_flight == 0
+        assert (await rig.governor.figures())[MODEL].in_flight == 0
 
     async def test_a_waiting_call_gets_the_slot_of_the_call_that_ends(self, rig: Rig) -> None:
         first, _ = await rig.fill(ask())
         waiting = await rig.start(ask(BOB, account_rpm=10))
-        assert (waiting.done(), rig.governor.figures()[MODEL].queued) == (False, 1)
+        assert (waiting.done(), (await rig.governor.figures())[MODEL].queued) == (False, 1)
         await rig.advance(1.5)
         rig.governor.finish(first, tokens=100)
-        assert rig.governor.figures()[MODEL].in_flight == 2
+        assert (await rig.governor.figures())[MODEL].in_flight == 2
         admission = await waiting
         assert (admission.queue_ms, admission.concurrency_remaining, admission.account_remaining) == (1_500, 0, 9)
-        assert rig.governor.figures()[MODEL].queued == 0
+        assert (await rig.governor.figures())[MODEL].queued == 0
 
     async def test_nobody_slips_between_the_end_of_a_call_and_the_first_waiter(self, rig: Rig) -> None:
         first, _ = await rig.fill(ask())
@@ -61,7 +61,7 @@ class QueueContract(RigContract):
         )
         assert refused.value.facts == LimitFacts(limit="concurrency", value=2, used=2)
         assert refused.value.retry_after_s == 1
-        assert rig.governor.figures()[MODEL].requests_in_minute == 2
+        assert (await rig.governor.figures())[MODEL].requests_in_minute == 2
 
     async def test_a_full_queue_says_when_a_place_is_free(self, rig: Rig) -> None:
         slots = await rig.fill(ask())
@@ -76,7 +76,7 @@ class QueueContract(RigContract):
         )
         rig.governor.finish(slots[0], tokens=100)
         await rig.start(ask(CHARLIE, queue_length=4))
-        assert rig.governor.figures()[MODEL].queued == 4
+        assert (await rig.governor.figures())[MODEL].queued == 4
 
     async def test_a_queue_is_full_by_its_tokens_too(self, rig: Rig) -> None:
         await rig.fill(ask())
@@ -88,7 +88,7 @@ class QueueContract(RigContract):
         assert (refused.value.code, refused.value.facts.limit) == ("queue_full", "queue_tokens")
         assert (refused.value.facts.value, refused.value.facts.used) == (10_000, 9_000)
         await rig.start(ask(CHARLIE, tokens=1_000))
-        assert rig.governor.figures()[MODEL].queued_tokens == 10_000
+        assert (await rig.governor.figures())[MODEL].queued_tokens == 10_000
 
     async def test_no_account_takes_more_than_half_of_the_queue(self, rig: Rig) -> None:
         await rig.fill(ask())
@@ -101,7 +101,7 @@ class QueueContract(RigContract):
         )
         for _ in range(4):
             await rig.start(ask(BOB))
-        assert rig.governor.figures()[MODEL].queued == 8
+        assert (await rig.governor.figures())[MODEL].queued == 8
 
     async def test_no_account_takes_more_than_half_of_the_queued_tokens(self, rig: Rig) -> None:
         await rig.fill(ask())
@@ -111,17 +111,17 @@ class QueueContract(RigContract):
         assert refused.value.facts is not None
         assert (refused.value.facts.limit, refused.value.facts.value) == ("account_queue_tokens", 5_000)
         await rig.start(ask(ALICE, tokens=2_000))
-        assert rig.governor.figures()[MODEL].queued_tokens == 5_000
+        assert (await rig.governor.figures())[MODEL].queued_tokens == 5_000
 
     async def test_a_queue_of_one_place_still_serves_everyone(self, rig: Rig) -> None:
         await rig.fill(ask())
         waiting = await rig.start(ask(ALICE, queue_length=1, tokens=9_000))
-        assert (waiting.done(), rig.governor.figures()[MODEL].queued) == (False, 1)
+        assert (waiting.done(), (await rig.governor.figures())[MODEL].queued) == (False, 1)
 
     async def test_a_call_that_waited_long_enough_is_shed_and_not_counted(self, rig: Rig) -> None:
         await rig.fill(ask())
         waiting = await rig.start(ask(BOB, account_rpm=5, tokens=700))
-        assert rig.governor.figures()[MODEL].tokens_in_minute == 900
+        assert (await rig.governor.figures())[MODEL].tokens_in_minute == 900
         await rig.advance(4.875)
         assert not waiting.done()
         await rig.advance(0.125)
@@ -129,7 +129,7 @@ class QueueContract(RigContract):
             await waiting
         assert (refused.value.code, refused.value.status, refused.value.retry_after_s) == ("queue_timeout", 503, 5)
         assert refused.value.facts == LimitFacts(limit="concurrency", value=2, used=2)
-        figures = rig.governor.figures()[MODEL]
+        figures = (await rig.governor.figures())[MODEL]
         assert (figures.queued, figures.requests_in_minute, figures.tokens_in_minute) == (0, 2, 200)
         assert figures.shed == {"queue_timeout": 1}
 
@@ -142,17 +142,17 @@ class QueueContract(RigContract):
         waiting.cancel()
         await rig.settle()
         await rig.start(ask(BOB, account_rpm=1))
-        assert rig.governor.figures()[MODEL].queued == 1
+        assert (await rig.governor.figures())[MODEL].queued == 1
 
     async def test_a_cancelled_call_leaves_the_queue_at_once(self, rig: Rig) -> None:
         first, _ = await rig.fill(ask())
         cancelled, waiting = await rig.start(ask(BOB)), await rig.start(ask(CHARLIE))
         cancelled.cancel()
         await rig.settle()
-        assert rig.governor.figures()[MODEL].queued == 1
+        assert (await rig.governor.figures())[MODEL].queued == 1
         rig.governor.finish(first, tokens=100)
         assert (await waiting).ask.account_id == CHARLIE
-        assert rig.governor.figures()[MODEL].requests_in_minute == 3
+        assert (await rig.governor.figures())[MODEL].requests_in_minute == 3
 
     async def test_a_caller_that_hangs_up_leaves_the_queue_at_once(self, rig: Rig) -> None:
         await rig.fill(ask())
@@ -160,10 +160,10 @@ class QueueContract(RigContract):
         waiting = await rig.start(ask(BOB), gone=gone)
         gone.set_result(None)
         await rig.settle()
-        assert rig.governor.figures()[MODEL].queued == 0
+        assert (await rig.governor.figures())[MODEL].queued == 0
         with pytest.raises(CallerGone):
             await waiting
-        figures = rig.governor.figures()[MODEL]
+        figures = (await rig.governor.figures())[MODEL]
         assert (figures.in_flight, figures.requests_in_minute, figures.shed) == (2, 2, {})
 
     async def test_a_caller_that_has_hung_up_does_not_wait(self, rig: Rig) -> None:
@@ -172,7 +172,7 @@ class QueueContract(RigContract):
         gone.set_result(None)
         with pytest.raises(CallerGone):
             await rig.governor.admit(ask(BOB), gone=gone)
-        assert rig.governor.figures()[MODEL].queued == 0
+        assert (await rig.governor.figures())[MODEL].queued == 0
 
     async def test_a_watcher_that_stops_watching_is_no_hang_up(self, rig: Rig) -> None:
         first, _ = await rig.fill(ask())
@@ -192,7 +192,7 @@ class QueueContract(RigContract):
         assert not gone.done()
         gone.set_result(None)
         await rig.settle()
-        assert rig.governor.figures()[MODEL].in_flight == 2
+        assert (await rig.governor.figures())[MODEL].in_flight == 2
 
     @pytest.mark.parametrize("order", ["granted, then cancelled", "cancelled, then granted"])
     async def test_a_slot_given_in_the_tick_of_a_cancel_goes_to_the_next(self, rig: Rig, order: str) -> None:
@@ -206,7 +206,7 @@ class QueueContract(RigContract):
             rig.governor.finish(first, tokens=100)
         await rig.settle()
         assert (cancelled.cancelled(), waiting.done()) == (True, True)
-        figures = rig.governor.figures()[MODEL]
+        figures = (await rig.governor.figures())[MODEL]
         assert (figures.in_flight, figures.queued, figures.requests_in_minute) == (2, 0, 3)
 
     @pytest.mark.parametrize("order", ["granted, then gone", "gone, then granted"])
@@ -223,7 +223,7 @@ class QueueContract(RigContract):
         await rig.settle()
         assert isinstance(left.exception(), CallerGone)
         assert waiting.done()
-        figures = rig.governor.figures()[MODEL]
+        figures = (await rig.governor.figures())[MODEL]
         assert (figures.in_flight, figures.queued, figures.requests_in_minute) == (2, 0, 3)
 
     async def test_the_last_slot_given_to_a_cancelled_call_is_free_again(self, rig: Rig) -> None:
@@ -232,7 +232,7 @@ class QueueContract(RigContract):
         rig.governor.finish(admission, tokens=None)
         cancelled.cancel()
         await rig.settle()
-        figures = rig.governor.figures()[MODEL]
+        figures = (await rig.governor.figures())[MODEL]
         assert (figures.in_flight, figures.queued, figures.requests_in_minute, figures.tokens_in_minute) == (0, 0, 1, 0)
 
     async def test_more_slots_serve_those_who_wait_before_those_who_come(self, rig: Rig) -> None:
@@ -247,7 +247,7 @@ class QueueContract(RigContract):
         for admission in slots[:2]:
             rig.governor.finish(admission, tokens=100)
             await rig.settle()
-        assert (waiting.done(), rig.governor.figures()[MODEL].in_flight) == (False, 1)
+        assert (waiting.done(), (await rig.governor.figures())[MODEL].in_flight) == (False, 1)
         rig.governor.finish(slots[2], tokens=100)
         assert (await waiting).concurrency_remaining == 0
 
@@ -261,7 +261,7 @@ class QueueContract(RigContract):
         await rig.start(ask(BOB, tokens=200, ipm=9))
         with pytest.raises(Shed):
             await rig.governor.admit(ask(CHARLIE, rpm=3))
-        assert rig.governor.figures() == {
+        assert (await rig.governor.figures()) == {
             MODEL: ModelFigures(
                 concurrency=2,
                 in_flight=2,

@@ -50,7 +50,7 @@ class RatesContract(RigContract):
         assert refused.value.retry_after_s == 1
         await rig.advance(0.5)
         await rig.governor.admit(call)
-        assert rig.governor.figures()[MODEL].shed == {code: 2}
+        assert (await rig.governor.figures())[MODEL].shed == {code: 2}
 
     async def test_the_first_rate_in_order_is_the_one_named(self, rig: Rig) -> None:
         names = [code for code, _ in RATES]
@@ -95,7 +95,7 @@ class RatesContract(RigContract):
             await rig.governor.admit(ask(ALICE, key=CHARLIE, model="kimi-latest", **limits))
         assert refused.value.code == "account_rpm"
         await rig.governor.admit(ask(CHARLIE, key=CHARLIE, model="kimi-latest", **limits))
-        assert rig.governor.figures()["kimi-latest"].requests_in_minute == 1
+        assert (await rig.governor.figures())["kimi-latest"].requests_in_minute == 1
 
     async def test_a_key_and_model_limit_binds_that_model_only(self, rig: Rig) -> None:
         await rig.governor.admit(ask(key_model_rpm=1))
@@ -122,7 +122,7 @@ class RatesContract(RigContract):
         await rig.advance(61)
         await rig.governor.admit(ask(tokens=700, tpm=1_000))
         rig.governor.finish(slow, tokens=None)
-        assert rig.governor.figures()[MODEL].tokens_in_minute == 700
+        assert (await rig.governor.figures())[MODEL].tokens_in_minute == 700
 
     async def test_images_are_given_back_where_none_came(self, rig: Rig) -> None:
         failed = await rig.governor.admit(ask(images=4, ipm=4))
@@ -132,7 +132,7 @@ class RatesContract(RigContract):
         rig.governor.finish(failed, tokens=None)
         made = await rig.governor.admit(ask(images=3, ipm=4))
         rig.governor.finish(made, tokens=100)
-        assert rig.governor.figures()[MODEL].images_in_minute == 3
+        assert (await rig.governor.figures())[MODEL].images_in_minute == 3
 
     async def test_a_call_larger_than_the_whole_minute_is_told_so(self, rig: Rig) -> None:
         with pytest.raises(Shed) as refused:

@@ -76,7 +76,7 @@ class Play:
             else:
                 call.gone.set_result(None)
         await self.rig.settle()
-        self._check()
+        await self._check()
 
     async def _call(self, who: uuid.UUID, *, tokens: int) -> None:
         gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -91,14 +91,14 @@ class Play:
         call.used = used or 0
         self.rig.governor.finish(call.admission, tokens=used)
 
-    def _check(self) -> None:
+    async def _check(self) -> None:
         fresh = [call for call in self.calls if call.admission and call not in self.served]
         self.served += fresh
         assert fresh == sorted(fresh, key=self.calls.index), "served in another order than they came"
         for call in fresh:
             overtaken = [each for each in self.waiting() if self.calls.index(each) < self.calls.index(call)]
             assert overtaken == [], "somebody who came earlier still waits"
-        figures = self.rig.governor.figures().get(MODEL)
+        figures = (await self.rig.governor.figures()).get(MODEL)
         if figures is not None:
             assert figures.in_flight == len(self.running()) <= POLICY.concurrency
             assert figures.queued == len(self.waiting()) <= POLICY.queue_length
@@ -112,8 +112,8 @@ class Play:
             for call in self.running():
                 self._finish(call, saved=0)
             await self.rig.settle()
-            self._check()
-        figures = self.rig.governor.figures().get(MODEL)
+            await self._check()
+        figures = (await self.rig.governor.figures()).get(MODEL)
         if figures is None:
             return
         now = self.rig.clock.monotonic()

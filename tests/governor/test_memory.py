@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from apps.governor.store.memory import MemoryGovernor
-from apps.governor.store.protocol import CallerGone, Governor, Minute, Shed
+from apps.governor.store.protocol import Admission, CallerGone, Governor, Minute, Shed
 from tests.governor.contract import GovernorContract
 from tests.governor.properties import GovernorProperties
-from tests.governor.rig import ALICE, BOB, MODEL, NOON, FakeClock, Rig, ask
+from tests.governor.rig import ALICE, BOB, NOON, FakeClock, Rig, ask
 
 
 class MemoryRig:
@@ -53,8 +53,8 @@ def test_a_free_slot_needs_no_event_loop() -> None:
     admitting = governor.admit(ask())
     with pytest.raises(StopIteration) as done:
         admitting.send(None)
-    governor.finish(done.value.value, tokens=100)
-    assert governor.figures()[MODEL].in_flight == 0
+    admission: Admission = done.value.value
+    assert admission.concurrency_remaining == 1
 
 
 async def test_the_default_timer_is_the_event_loops() -> None:

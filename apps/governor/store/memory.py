@@ -120,7 +120,7 @@ class MemoryGovernor:
         found = self._circuits.get(route)
         return "closed" if found is None else found.state(self._monotonic())
 
-    def may_call(self, route: str) -> bool:
+    async def may_call(self, route: str) -> bool:
         found = self._circuits.get(route)
         return found is None or found.may_call(self._monotonic())
 
@@ -130,7 +130,7 @@ class MemoryGovernor:
             found = self._circuits[route] = Circuit()
         found.report(ok=ok, began_at=began_at, now=self._monotonic())
 
-    def figures(self) -> dict[str, ModelFigures]:
+    async def figures(self) -> dict[str, ModelFigures]:
         now = self._monotonic()
         return {
             model_id: ModelFigures(

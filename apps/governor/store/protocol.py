@@ -102,7 +102,7 @@ class Governor(Protocol):
     def circuit(self, route: str) -> str:
         """`closed`, `open` or `half_open`."""
 
-    def may_call(self, route: str) -> bool:
+    async def may_call(self, route: str) -> bool:
         """Whether a call may go to this route now; a half-open one lets a single probe through.
 
         True on a half-open route makes the asker the probe: ask last, for the one route about to be called, and
@@ -115,8 +115,11 @@ class Governor(Protocol):
         `began_at` (monotonic seconds): a call from before the circuit last opened is then not taken for the probe.
         """
 
-    def figures(self) -> dict[str, ModelFigures]:
-        """Load by model id, of every model called since the start."""
+    async def figures(self) -> dict[str, ModelFigures]:
+        """Load by model id, of every model that this process called since its start.
+
+        `admitted` and `shed` are this process's own, the rest is of all who share the store.
+        """
 
 
 class CallerGone(Exception):
