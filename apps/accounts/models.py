@@ -149,7 +149,7 @@ class OperatorAlert(models.Model):
     kind = models.CharField(max_length=40)
     subject = models.CharField(max_length=200, help_text="What it is about: a route, a model, a store.")
     message = models.CharField(max_length=500, help_text="As it was said last.")
-    times = models.PositiveBigIntegerField(default=1)
+    times = models.PositiveIntegerField(default=1)
     first_seen_at = models.DateTimeField()
     last_seen_at = models.DateTimeField()
     resolved_at = models.DateTimeField(null=True, blank=True)

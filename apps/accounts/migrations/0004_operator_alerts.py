@@ -18,7 +18,7 @@ class Migration(migrations.Migration):
                 ('kind', models.CharField(max_length=40)),
                 ('subject', models.CharField(help_text='What it is about: a route, a model, a store.', max_length=200)),
                 ('message', models.CharField(help_text='As it was said last.', max_length=500)),
-                ('times', models.PositiveBigIntegerField(default=1)),
+                ('times', models.PositiveIntegerField(default=1)),
                 ('first_seen_at', models.DateTimeField()),
                 ('last_seen_at', models.DateTimeField()),
                 ('resolved_at', models.DateTimeField(blank=True, null=True)),
