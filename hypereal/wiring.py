@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from django.conf import settings
 from django.db import close_old_connections, connection, connections
 
+from apps.accounts.alerts import alert
 from apps.accounts.cache import AccountCache
 from apps.catalog.cache import CatalogCache
 from apps.catalog.notices import keep_notice
@@ -61,6 +62,7 @@ class Wiring:
             after_look=close_old_connections,
             after_last_look=connections.close_all,
             keep_notice=keep_notice,
+            keep_alert=_keep_alert,
         )
 
     def _why_not_ready(self) -> str | None:
@@ -73,6 +75,16 @@ class Wiring:
             "Settlements on disk that the store does not have yet.",
             [health.Sample(self.stores.ledger.journalled)],
         )
+
+    def _upstream_figures(self) -> Iterable[health.Metric]:
+        retries = self.stores.retries
+        for name, meaning, counts in (
+            ("repeats", "Calls for which the same upstream was asked again.", retries.repeats),
+            ("failovers", "Calls for which another upstream was asked.", retries.failovers),
+            ("repeats_refused", "Repeats for which the budget had nothing left.", retries.refused),
+        ):
+            samples = [health.Sample(count, {"model": model_id}) for model_id, count in sorted(counts.items())]
+            yield health.Metric(f"hypereal_upstream_{name}_total", "counter", meaning, samples)
 
     async def start(self) -> None:
         """Open pools, load snapshots, start the committer. Raises: StoreUnavailable, JournalFailed."""
@@ -87,6 +99,7 @@ class Wiring:
         self._poll = asyncio.create_task(self._poll_forever(), name="snapshots")
         health.watch("ledger", self._why_not_ready)
         health.publish("ledger", self._ledger_figures)
+        health.publish("upstreams", self._upstream_figures)
         # Everything made so far lives as long as the process: the collector need not look at it again.
         gc.collect()
         gc.freeze()
@@ -114,6 +127,10 @@ class Wiring:
                 if not is_failing:
                     logger.exception("snapshots could not be refreshed; the last ones stay in use")
                 is_failing = True
+
+
+def _keep_alert(kind: str, subject: str, message: str, times: int) -> None:
+    alert(kind=kind, subject=subject, message=message, times=times)
 
 
 def _ledger_store(environment: Environment) -> LedgerStore:

@@ -1,4 +1,4 @@
-"""From a permitted, paid-for call to an upstream that answers: routes in order, failover before the first byte."""
+"""One attempt at one route: what is sent, and what an upstream's error becomes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from apps.core import clock
 from apps.dialects.common.stale import is_stale_reasoning
 from apps.dialects.gemini import error as gemini
 from apps.dialects.passage import Passage
-from apps.dialects.protocol import ANTHROPIC_MESSAGES, UnsupportedField
+from apps.dialects.protocol import ANTHROPIC_MESSAGES
 from apps.gateway.beside import beside
 from apps.gateway.call import Call
 from apps.gateway.patience import Patience
@@ -28,24 +28,27 @@ from apps.upstreams.rules import (
 from apps.upstreams.transport.protocol import (
     TransportError,
     UpstreamCall,
+    UpstreamGone,
     UpstreamReply,
     UpstreamTimeout,
     UpstreamTooLarge,
+    UpstreamUnreachable,
+    UpstreamUnresponsive,
 )
-from apps.usage.record import Record, clean
 
 logger = logging.getLogger(__name__)
 
 MAX_ERROR_BYTES: Final = 1_048_576
 ERROR_BODY_S: Final = 5.0
 """For the body of an error: past it the status has to do."""
-MAX_ATTEMPTS: Final = 3
 HANDED_ON: Final = {400: "invalid_request", 413: "body_too_large", 422: "invalid_request"}
 """The caller's own mistakes, as an upstream sees them."""
 OPERATORS: Final = frozenset({401, 402, 403, 404})
 """Mistakes of the operator's: a wrong credential, an unpaid bill, a model that is not there."""
 RATE_LIMITED: Final = 429
 BUSY: Final = frozenset({RATE_LIMITED, 529, 503})
+REPEATED: Final = BUSY | {502, 504}
+"""What passes: the same route may be asked again, a rate limit only where it says when."""
 CONTEXT_MARKS: Final = (b"context_length_exceeded", b"prompt is too long", b"maximum context length")
 DEFAULT_BUSY_RETRY_S: Final = 5
 MAX_RETRY_AFTER_S: Final = 3_600
@@ -61,70 +64,55 @@ class Forwarded:
     reply: UpstreamReply
     began_at: float
     """Monotonic: when the upstream was called, for the circuit."""
+    ends_at: float
+    """Monotonic: when the call's time is over, further attempts included."""
 
 
-async def forward(call: Call, permit: Permit, *, max_tokens: int | None, record: Record, stores: Stores) -> Forwarded:
-    """Send the call to the first route that takes it; `record` names the one that was called last.
+class Failed(Exception):
+    """This route failed before a byte reached the caller: it may be asked again, or another."""
 
-    Raises: UpstreamFailed.
-    """
-    failure: UpstreamFailed | None = None
-    attempts = 0
-    for route in permit.routes:
-        if attempts == MAX_ATTEMPTS:
-            break
-        try:
-            way, body = await _write(permit, route, max_tokens=max_tokens)
-        except UnsupportedField as refusal:
-            failure = failure or UpstreamFailed(refusal.code, refusal.message, param=refusal.param)
-            continue
-        if not await stores.governor.may_call(route.key):
-            failure = failure or UpstreamFailed(
-                "circuit_open", f"{permit.model.model_id} is failing upstream; its circuit is open.", retry_after_s=5
-            )
-            continue
-        attempts += 1
-        _note_adapted(record, way)
-        record.route_id, record.provider = route.route_id, route.provider
-        began_at = clock.monotonic()
-        try:
-            try:
-                reply = await _send(call, permit, way, body, stores=stores)
-            except _StaleReasoning:
-                reply = await _send(call, permit, way, way.body(max_tokens=max_tokens), stores=stores)
-                _note_adapted(record, way)
-        except UpstreamFailed:
-            # The caller's own mistake: the upstream is well.
-            stores.governor.report(route.key, ok=True, began_at=began_at)
-            raise
-        except _Retryable as error:
-            stores.governor.report(route.key, ok=not error.is_failure, began_at=began_at)
-            failure = error.failure
-            continue
-        return Forwarded(route, way.passage, reply, began_at)
-    assert failure is not None
-    raise failure
-
-
-class _Retryable(Exception):
-    """This route failed before a byte reached the caller: the next may try."""
-
-    def __init__(self, failure: UpstreamFailed, *, is_failure: bool = True) -> None:
+    def __init__(
+        self,
+        failure: UpstreamFailed,
+        status: str,
+        *,
+        is_failure: bool = True,
+        may_repeat: bool = False,
+        at_once: bool = False,
+        told_s: int | None = None,
+    ) -> None:
         super().__init__(failure.message)
         self.failure = failure
+        self.status = status
+        """What came: a status, or a word for what came in its place."""
         self.is_failure = is_failure
         """Whether the circuit counts it: an upstream that limits our rate is well."""
+        self.may_repeat = may_repeat
+        """Whether the same route may do better soon."""
+        self.at_once = at_once
+        """It may do better on another connection, without any wait."""
+        self.told_s = told_s
+        """When it told us to come back."""
 
 
 class _StaleReasoning(Exception):
     """The upstream refuses the reasoning of earlier answers as none of its own; the way has forgotten it by now."""
 
 
-def _note_adapted(record: Record, way: Way) -> None:
-    record.adapted = clean(", ".join(way.passage.adapted), "adapted") if way.passage.adapted else ""
+async def attempt(
+    call: Call, permit: Permit, way: Way, body: bytes, *, max_tokens: int | None, ends_at: float, stores: Stores
+) -> UpstreamReply:
+    """Ask a route once; a second time where it refuses the reasoning of earlier answers, without that.
+
+    Raises: UpstreamFailed where the caller is at fault, Failed where the route is.
+    """
+    try:
+        return await _send(call, permit, way, body, ends_at=ends_at, stores=stores)
+    except _StaleReasoning:
+        return await _send(call, permit, way, way.body(max_tokens=max_tokens), ends_at=ends_at, stores=stores)
 
 
-async def _write(permit: Permit, route: RouteSnapshot, *, max_tokens: int | None) -> tuple[Way, bytes]:
+async def write(permit: Permit, route: RouteSnapshot, *, max_tokens: int | None) -> tuple[Way, bytes]:
     """The way on this route, and the body to send. Raises: UnsupportedField, where it cannot be said there."""
 
     def write() -> tuple[Way, bytes]:
@@ -145,8 +133,13 @@ def _open_way(permit: Permit, route: RouteSnapshot) -> Way:
     )
 
 
-async def _send(call: Call, permit: Permit, way: Way, body: bytes, *, stores: Stores) -> UpstreamReply:
+async def _send(call: Call, permit: Permit, way: Way, body: bytes, *, ends_at: float, stores: Stores) -> UpstreamReply:
     route, passage = way.route, way.passage
+    first_byte_s = route.first_byte_timeout_s
+    left_s = ends_at - clock.monotonic()
+    if left_s < first_byte_s:
+        # In tenths: each new figure is a new set of the client's deadlines.
+        first_byte_s = max(0.1, round(left_s, 1))
     try:
         reply = await stores.transport.send(
             UpstreamCall(
@@ -154,14 +147,31 @@ async def _send(call: Call, permit: Permit, way: Way, body: bytes, *, stores: St
                 headers=upstream_headers(call, passage, route),
                 body=body,
                 connect_timeout_s=route.connect_timeout_s,
-                first_byte_timeout_s=route.first_byte_timeout_s,
+                first_byte_timeout_s=first_byte_s,
             )
         )
     except TransportError as error:
-        raise _Retryable(transport_failure(error)) from error
+        raise _unanswered(error, permit) from error
     if not 200 <= reply.status < 300:
-        await _refuse(reply, permit, way)
+        await _refuse(reply, permit, way, stores)
     return reply
+
+
+def _unanswered(error: TransportError, permit: Permit) -> Failed:
+    """What follows from an upstream that sent no reply. What it may have begun is repeated elsewhere, but here only
+    where its connection went away; what it was asked to keep is not repeated at all, or it would be kept twice."""
+    failure = transport_failure(error)
+    match error:
+        case UpstreamUnresponsive():
+            return Failed(failure, "unreachable")
+        case UpstreamUnreachable():
+            return Failed(failure, "unreachable", may_repeat=True)
+        case UpstreamGone():
+            may_repeat = not permit.request.wants_storing
+            return Failed(failure, "connection lost", may_repeat=may_repeat, at_once=may_repeat)
+        case UpstreamTimeout():
+            return Failed(failure, "timeout")
+    return Failed(failure, "no reply")
 
 
 def upstream_headers(call: Call, passage: Passage, route: RouteSnapshot) -> dict[str, str]:
@@ -182,11 +192,11 @@ def upstream_headers(call: Call, passage: Passage, route: RouteSnapshot) -> dict
     return headers
 
 
-async def _refuse(reply: UpstreamReply, permit: Permit, way: Way) -> NoReturn:
+async def _refuse(reply: UpstreamReply, permit: Permit, way: Way, stores: Stores) -> NoReturn:
     """Turn an upstream's error status into ours.
 
-    Raises: UpstreamFailed where the caller is at fault, _StaleReasoning where the same route may take less, _Retryable
-    where another route may do better.
+    Raises: UpstreamFailed where the caller is at fault, _StaleReasoning where the same route may take less, Failed
+    where another route may do better, or the same one later.
     """
     status = reply.status
     try:
@@ -204,20 +214,30 @@ async def _refuse(reply: UpstreamReply, permit: Permit, way: Way) -> NoReturn:
             code = "context_length_exceeded"
         raise UpstreamFailed(code, way.passage.read_error(status, body), status=status)
     if status in OPERATORS or status in HANDED_ON:
-        key, provider = way.route.key, way.route.provider
-        logger.error("route %s (%s) refuses us with %d: check its credential", key, provider, status)
-        raise _Retryable(UpstreamFailed("upstream_error", "The upstream could not serve this call."))
+        _tell_operators(way.route, permit, status, stores)
+        raise Failed(UpstreamFailed("upstream_error", "The upstream could not serve this call."), str(status))
+    told_s = read_retry_after(reply.headers.get("retry-after"), told_s=gemini.retry_delay_s(body))
+    may_repeat = status in REPEATED and (told_s is not None or status != RATE_LIMITED)
     if status in BUSY:
-        retry_after_s = read_retry_after(reply.headers.get("retry-after"), told_s=gemini.retry_delay_s(body))
-        raise _Retryable(
-            UpstreamFailed(
-                "upstream_overloaded",
-                f"{permit.model.model_id} is overloaded upstream. Try again shortly.",
-                retry_after_s=retry_after_s,
-            ),
-            is_failure=status != RATE_LIMITED,
+        failure = UpstreamFailed(
+            "upstream_overloaded",
+            f"{permit.model.model_id} is overloaded upstream. Try again shortly.",
+            retry_after_s=DEFAULT_BUSY_RETRY_S if told_s is None else told_s,
         )
-    raise _Retryable(UpstreamFailed("upstream_error", "The upstream failed to serve this call."))
+        is_failure = status != RATE_LIMITED
+    else:
+        failure, is_failure = UpstreamFailed("upstream_error", "The upstream failed to serve this call."), True
+    raise Failed(failure, str(status), is_failure=is_failure, may_repeat=may_repeat, told_s=told_s)
+
+
+def _tell_operators(route: RouteSnapshot, permit: Permit, status: int, stores: Stores) -> None:
+    logger.error("route %s (%s) refuses us with %d: check its credential", route.key, route.provider, status)
+    stores.alerts.tell(
+        "upstream_refuses_us",
+        f"route {route.key}",
+        f"{permit.model.model_id} via {route.provider} answers {status}: check the credential, the bill, and the"
+        f" upstream's model name. Callers get 502.",
+    )
 
 
 async def read_whole(forwarded: Forwarded, limit: int) -> bytes:
@@ -229,7 +249,7 @@ async def read_whole(forwarded: Forwarded, limit: int) -> bytes:
     if int(forwarded.reply.headers.get("content-length", "0")) > limit:
         raise UpstreamTooLarge("the upstream's reply is too large")
     try:
-        with Patience(route.total_timeout_s), Patience(route.idle_timeout_s) as silence:
+        with Patience(forwarded.ends_at - clock.monotonic()), Patience(route.idle_timeout_s) as silence:
             async for part in forwarded.reply.chunks():
                 silence.renew()
                 size += len(part)
@@ -241,11 +261,11 @@ async def read_whole(forwarded: Forwarded, limit: int) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def read_retry_after(text: str | None, *, told_s: int | None) -> int:
+def read_retry_after(text: str | None, *, told_s: int | None) -> int | None:
     """Seconds to wait, as the upstream says in its header, or (`told_s`) in its error, within reason."""
     if text is not None and text.isascii() and text.isdigit():
         told_s = int(text)
-    return DEFAULT_BUSY_RETRY_S if told_s is None else min(max(told_s, 1), MAX_RETRY_AFTER_S)
+    return None if told_s is None else min(max(told_s, 1), MAX_RETRY_AFTER_S)
 
 
 def transport_failure(error: TransportError) -> UpstreamFailed:

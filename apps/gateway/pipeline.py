@@ -14,14 +14,16 @@ from apps.gateway import log, respond
 from apps.gateway.afford import afford
 from apps.gateway.beside import beside
 from apps.gateway.call import Call, Receive, Send
-from apps.gateway.forward import Forwarded, forward, read_whole, transport_failure
+from apps.gateway.circuits import report
+from apps.gateway.forward import Forwarded, read_whole, transport_failure
 from apps.gateway.guard import BodyRefused, check_length, read_body
 from apps.gateway.idempotency import check_key, name_call, replay
 from apps.gateway.identify import identify, read_client
+from apps.gateway.journey import Journey, Unheard
 from apps.gateway.keeping import keeps_reply, kept, mark_of
 from apps.gateway.metering import meter
 from apps.gateway.permit import Permit, ask_capacity, permit
-from apps.gateway.relay import relay
+from apps.gateway.relay import stream
 from apps.gateway.running import STOPPED, Running, release, reply_headers, settle
 from apps.gateway.state import find_states, keep_states
 from apps.gateway.stores import Stores
@@ -138,16 +140,11 @@ async def answer(running: Running, receive: Receive, send: Send, stores: Stores)
 
     Raises: GatewayError, where nothing was sent yet.
     """
+    journey = Journey(running.call, running.permit, max_tokens=running.max_tokens, record=running.record, stores=stores)
     try:
-        forwarded = await forward(
-            running.call, running.permit, max_tokens=running.max_tokens, record=running.record, stores=stores
-        )
-        try:
-            if running.permit.request.is_stream:
-                return await relay(running, forwarded, receive, send, stores)
-            return await reply_whole(running, forwarded, send, stores)
-        finally:
-            forwarded.reply.close()
+        if running.permit.request.is_stream:
+            return await stream(running, journey, receive, send, stores)
+        return await whole(running, journey, send, stores)
     except GatewayError as error:
         release(running, error, stores)
         raise
@@ -159,23 +156,35 @@ async def answer(running: Running, receive: Receive, send: Send, stores: Stores)
         raise
 
 
+async def whole(running: Running, journey: Journey, send: Send, stores: Stores) -> int:
+    """Find an upstream whose plain reply can be read, and send it on. Raises: GatewayError."""
+    while True:
+        forwarded = await journey.next()
+        try:
+            return await reply_whole(running, forwarded, send, stores)
+        except Unheard as unheard:
+            journey.lost(forwarded, unheard.failure)
+        finally:
+            forwarded.reply.close()
+
+
 async def reply_whole(running: Running, forwarded: Forwarded, send: Send, stores: Stores) -> int:
-    """Read a plain reply, settle it, and send it with its bill."""
+    """Read a plain reply, settle it, and send it with its bill. Raises: Unheard, where it is no reply."""
     passage, route, permitted = forwarded.passage, forwarded.route, running.permit
     try:
         body = await read_whole(forwarded, MAX_REPLY_BYTES)
         facts = passage.read_reply(body)
     except (TransportError, ValueError) as error:
-        stores.governor.report(route.key, ok=False, began_at=forwarded.began_at)
+        report(stores, route, permitted, ok=False, began_at=forwarded.began_at)
         if isinstance(error, TransportError):
-            raise transport_failure(error) from error
-        raise UpstreamFailed("upstream_error", "The upstream's reply could not be read.") from error
+            raise Unheard(transport_failure(error)) from error
+        raise Unheard(UpstreamFailed("upstream_error", "The upstream's reply could not be read.")) from error
     running.record.latency_ms = log.milliseconds(clock.monotonic() - running.call.started)
     running.record.first_byte_ms = running.record.latency_ms
-    stores.governor.report(route.key, ok=facts.failure is None, began_at=forwarded.began_at)
+    report(stores, route, permitted, ok=facts.failure is None, began_at=forwarded.began_at)
     log.note_reply(running.record, forwarded)
     if facts.failure is not None:
-        raise UpstreamFailed("upstream_error", facts.failure)
+        raise Unheard(UpstreamFailed("upstream_error", facts.failure))
     usage, is_estimated = await meter(permitted, facts, is_final=True, record=running.record, counter=stores.counter)
     model_id = permitted.model.model_id
     shown_model_id = None if route.exposes_model else model_id

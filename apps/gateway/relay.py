@@ -16,10 +16,13 @@ from apps.core.tokens import TokenUsage
 from apps.dialects.protocol import StreamRelay, StreamState
 from apps.gateway import log, respond
 from apps.gateway.call import Message, Receive, Send
+from apps.gateway.circuits import report
 from apps.gateway.forward import Forwarded, transport_failure
+from apps.gateway.journey import Journey, Unheard
 from apps.gateway.keeping import KeptStream, keeps_reply, mark_of
 from apps.gateway.metering import meter
-from apps.gateway.running import STOPPED, Running, release, reply_headers, settle
+from apps.gateway.running import STOPPED, Running, settle
+from apps.gateway.sender import Sender
 from apps.gateway.state import keep_states
 from apps.gateway.stores import Stores
 from apps.gateway.watch import Watch
@@ -35,10 +38,41 @@ MAX_DRAINS: Final = 32
 """Bounds within which a stream is read on after its caller left, beside DRAIN_S (SPEC 2.3)."""
 
 
-async def relay(running: Running, forwarded: Forwarded, receive: Receive, send: Send, stores: Stores) -> int:
-    """Relay a stream, settle it, and send its withheld end with the bill; return the tokens it used.
+async def stream(running: Running, journey: Journey, receive: Receive, send: Send, stores: Stores) -> int:
+    """Find an upstream and relay its stream; return the tokens it used. The caller hears of us meanwhile, and a call
+    that fails after that ends with an error event.
 
     Raises: GatewayError, where the call failed before anything was sent.
+    """
+    sender = Sender(running, send, stores)
+    try:
+        while True:
+            forwarded = await journey.next()
+            try:
+                return await relay(running, forwarded, receive, sender, stores)
+            except Unheard as unheard:
+                sender.watch.wait()
+                journey.lost(forwarded, unheard.failure)
+            finally:
+                forwarded.reply.close()
+    except GatewayError as failure:
+        if not sender.has_begun:
+            raise
+        return await sender.fail(failure)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or not sender.has_begun or running.is_settled:
+            raise
+        task.uncancel()
+        return await sender.fail(GatewayError("internal_error", STOPPED))
+    finally:
+        sender.close()
+
+
+async def relay(running: Running, forwarded: Forwarded, receive: Receive, sender: Sender, stores: Stores) -> int:
+    """Relay a stream, settle it, and send its withheld end with the bill; return the tokens it used.
+
+    Raises: Unheard, where its upstream failed before the caller heard a word; GatewayError, where the call failed.
     """
     permit, route = running.permit, forwarded.route
     machine = forwarded.passage.relay(model_id=None if route.exposes_model else permit.model.model_id)
@@ -46,19 +80,22 @@ async def relay(running: Running, forwarded: Forwarded, receive: Receive, send: 
     kept = KeptStream(machine) if keeps_reply(running.call, permit) else None
     if kept is not None:
         machine = kept
-    sender = _Sender(running, forwarded, send, stores)
+    sender.answers(forwarded, machine)
+    watch = sender.watch
     log.note_reply(running.record, forwarded)
     gone = asyncio.ensure_future(receive())
     await asyncio.sleep(0)  # who left before the upstream answered is noticed now
-    watch = Watch(idle_s=route.idle_timeout_s, total_s=route.total_timeout_s, ping=lambda: sender.ping(machine.ping()))
+    watch.begin(idle_s=route.idle_timeout_s, ends_at=forwarded.ends_at)
     receipt: Settled | Pending | None = None
     try:
-        failure = await _read(forwarded, machine, sender, gone, watch, stores)
+        failure = await _read(forwarded, machine, sender, gone, stores)
         is_abandoned = gone.done() or watch.reason in {"drained", "stuck"}
         watch.rest(pings=not is_abandoned)
         seconds = clock.monotonic() - running.call.started - watch.waited_for_caller_s
         running.record.latency_ms = log.milliseconds(seconds)
-        stores.governor.report(route.key, ok=not isinstance(failure, UpstreamFailed), began_at=forwarded.began_at)
+        report(stores, route, permit, ok=not isinstance(failure, UpstreamFailed), began_at=forwarded.began_at)
+        if isinstance(failure, UpstreamFailed) and not sender.has_spoken and not is_abandoned:
+            raise Unheard(failure)
         if failure is None:
             usage, is_estimated = await _usage(running, machine.state, stores)
             machine.state.usage = usage
@@ -77,8 +114,8 @@ async def relay(running: Running, forwarded: Forwarded, receive: Receive, send: 
             if made := machine.state.states:
                 account_id = permit.key.account_id
                 await keep_states(account_id, made, route=route, tokens=usage.total, stores=stores)
-    except LedgerUnavailable as error:
-        failure = error
+    except (LedgerUnavailable, Unheard):
+        raise
     except Exception:
         if running.is_settled:
             raise
@@ -86,60 +123,15 @@ async def relay(running: Running, forwarded: Forwarded, receive: Receive, send: 
         logger.exception("%s: the stream's end could not be told", running.call.request_name)
         failure = GatewayError("internal_error", "The gateway failed to end this reply. It was not charged.")
     finally:
-        watch.stop()
         sender.hush()
         gone.cancel()
     if failure is not None:
-        return await _fail(running, machine, sender, failure, stores)
+        raise failure
     assert receipt is not None
     block = respond.hypereal_block(permit.model.model_id, receipt, is_estimated=is_estimated)
     if not is_abandoned:
         await sender.end(rest.replace(mark, block))
     return usage.total
-
-
-class _Sender:
-    """Sends the head with the first bytes, so that a call which fails before them can still be a plain error."""
-
-    def __init__(self, running: Running, forwarded: Forwarded, send: Send, stores: Stores) -> None:
-        self.has_begun = False
-        self._pinging: asyncio.Task[None] | None = None
-        self._running = running
-        self._forwarded = forwarded
-        self._send = send
-        self._stores = stores
-
-    async def part(self, data: bytes) -> None:
-        if not self.has_begun:
-            await self._begin()
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
-
-    async def end(self, data: bytes) -> None:
-        """Send the last bytes. Raises: CallerLeft, where they are not taken."""
-        if not self.has_begun:
-            await self._begin()
-        await respond.send_patiently(self._send, {"type": "http.response.body", "body": data})
-
-    def ping(self, data: bytes) -> None:
-        """Send a keep-alive beside the relay, which is waiting for its upstream meanwhile."""
-        self._pinging = asyncio.create_task(self.part(data))
-
-    def hush(self) -> None:
-        """No keep-alive may come after what ends the reply."""
-        if self._pinging is not None:
-            self._pinging.cancel()
-
-    async def _begin(self) -> None:
-        self.has_begun = self._running.call.is_answered = True
-        record = self._running.record
-        record.first_byte_ms = log.milliseconds(clock.monotonic() - self._running.call.started)
-        head = [
-            respond.EVENT_STREAM,
-            respond.NO_CACHE,
-            respond.NO_BUFFERING,
-            *reply_headers(self._running, self._forwarded, self._stores),
-        ]
-        await self._send({"type": "http.response.start", "status": 200, "headers": head})
 
 
 class _Drain:
@@ -168,13 +160,12 @@ class _Drain:
 async def _read(
     forwarded: Forwarded,
     machine: StreamRelay,
-    sender: _Sender,
+    sender: Sender,
     gone: asyncio.Future[Message],
-    watch: Watch,
     stores: Stores,
 ) -> GatewayError | None:
     """Feed the machine until the stream is complete, fails, or is not worth reading on; return what failed."""
-    state = machine.state
+    state, watch = machine.state, sender.watch
     drain = _Drain(stores)
     gone.add_done_callback(lambda _: watch.drain())
     try:
@@ -182,10 +173,10 @@ async def _read(
             watch.read()
             out = machine.feed(data)
             if state.failure is not None:
-                await _pass_on_before_failure(out, sender, gone, watch)
+                await _pass_on_before_failure(out, sender, gone)
                 return _stream_failure(state)
             if not gone.done():
-                await _pass_on(out, sender, watch)
+                await _pass_on(out, sender)
             elif not state.is_complete and not drain.allows(len(data)):
                 watch.reason = "drained"
                 return None
@@ -193,14 +184,14 @@ async def _read(
                 return None
         out = machine.end()
         if state.failure is not None or not state.is_complete:
-            await _pass_on_before_failure(out, sender, gone, watch)
+            await _pass_on_before_failure(out, sender, gone)
             return _stream_failure(state)
         if not gone.done():
-            await _pass_on(out, sender, watch)
+            await _pass_on(out, sender)
     except TransportError as error:
         return transport_failure(error)
     except asyncio.CancelledError:
-        return _deadline(watch, has_begun=sender.has_begun)
+        return _deadline(watch, has_spoken=sender.has_spoken)
     except Exception:
         logger.exception("%s: the upstream's stream could not be read", forwarded.route.key)
         return UpstreamFailed("upstream_error", "The upstream's reply could not be read.")
@@ -209,20 +200,20 @@ async def _read(
     return None
 
 
-async def _pass_on(data: bytes, sender: _Sender, watch: Watch) -> None:
+async def _pass_on(data: bytes, sender: Sender) -> None:
     if data:
-        watch.sending()
+        sender.watch.sending()
         await sender.part(data)
-        watch.read()
+        sender.watch.read()
 
 
-async def _pass_on_before_failure(data: bytes, sender: _Sender, gone: asyncio.Future[Message], watch: Watch) -> None:
+async def _pass_on_before_failure(data: bytes, sender: Sender, gone: asyncio.Future[Message]) -> None:
     """What came in one piece with the failure, before it. A caller that heard nothing yet gets a plain error."""
-    if sender.has_begun and not gone.done():
-        await _pass_on(data, sender, watch)
+    if sender.has_spoken and not gone.done():
+        await _pass_on(data, sender)
 
 
-def _deadline(watch: Watch, *, has_begun: bool) -> GatewayError | None:
+def _deadline(watch: Watch, *, has_spoken: bool) -> GatewayError | None:
     """The relay was cancelled: by its watch, which says why, or by a server whose time to stop is over.
 
     Our own total deadline, after the caller got a part of the answer, is no failure: the answer ends there, billed.
@@ -232,7 +223,7 @@ def _deadline(watch: Watch, *, has_begun: bool) -> GatewayError | None:
     task.uncancel()
     if not watch.reason:
         return GatewayError("internal_error", STOPPED)
-    if watch.reason == "idle" or (watch.reason == "total" and not has_begun):
+    if watch.reason == "idle" or (watch.reason == "total" and not has_spoken):
         return UpstreamFailed("upstream_timeout", "The upstream did not answer in time.")
     return None
 
@@ -246,12 +237,3 @@ async def _usage(running: Running, state: StreamState, stores: Stores) -> tuple[
     """What to charge for, and whether it is an estimate."""
     is_final = state.counts_output and (state.is_complete or state.is_withholding)
     return await meter(running.permit, state, is_final=is_final, record=running.record, counter=stores.counter)
-
-
-async def _fail(running: Running, machine: StreamRelay, sender: _Sender, failure: GatewayError, stores: Stores) -> int:
-    """The call failed: nothing is charged. Before the first byte that is a plain error, after it an error event."""
-    if not sender.has_begun:
-        raise failure
-    release(running, failure, stores)
-    await sender.end(machine.fail(failure, request_id=running.call.request_name))
-    return 0

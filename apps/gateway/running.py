@@ -14,6 +14,7 @@ from apps.gateway.call import Call
 from apps.gateway.forward import Forwarded
 from apps.gateway.permit import Permit
 from apps.gateway.stores import Stores
+from apps.gateway.ways import Way
 from apps.governor.store.protocol import Admission
 from apps.ledger.committer import LedgerUnavailable
 from apps.ledger.operations import Granted, Pending, Release, Settle, Settled
@@ -82,15 +83,15 @@ def release(running: Running, error: GatewayError, stores: Stores) -> None:
     stores.ledger.record(Release(running.call.request_id, running.permit.key.account_id, record, running.grant.windows))
 
 
-def reply_headers(running: Running, forwarded: Forwarded, stores: Stores) -> list[respond.Header]:
+def reply_headers(running: Running, answered_by: Forwarded | Way, stores: Stores) -> list[respond.Header]:
     """Everything beside the content type that a successful reply carries."""
     shown = [
         *respond.request_headers(running.call),
-        *respond.governor_headers(running.admission, stores.governor, route_key=forwarded.route.key),
+        *respond.governor_headers(running.admission, stores.governor, route_key=answered_by.route.key),
     ]
     if running.max_tokens is not None:
         shown.append((headers.MAX_TOKENS, b"%d" % running.max_tokens))
-    adapted = forwarded.passage.adapted
+    adapted = answered_by.passage.adapted
     if adapted:
         shown.append((headers.ADAPTED, ", ".join(adapted).encode("latin-1", "replace")))
     return shown

@@ -13,10 +13,12 @@ from typing import Final, TypeVar
 from apps.accounts.cache import AccountCache, SnapshotCache, refresh
 from apps.catalog.cache import CatalogCache
 from apps.core import clock
+from apps.gateway.alerts import Alerts, TellAlert
 from apps.gateway.count_limit import CountLimit
 from apps.gateway.counting import Counter
 from apps.gateway.notices import Notices, Tell
 from apps.gateway.refusals import RefusalLog
+from apps.gateway.retries import Retries
 from apps.gateway.standing import Standing
 from apps.governor.store.protocol import Governor
 from apps.keys.cache import KeyCache
@@ -52,11 +54,15 @@ class Stores:
     after_last_look: Callable[[], None]
     keep_notice: Tell
     """Writes down a name that nobody knew yet; runs in the snapshots' thread."""
+    keep_alert: TellAlert
+    """Writes down what operators should see to; runs in the snapshots' thread."""
     draws: random.Random = field(default_factory=random.Random)
     refusals: RefusalLog = field(default_factory=RefusalLog)
     standing: Standing = field(default_factory=Standing)
     counter: Counter = field(default_factory=Counter)
     notices: Notices = field(init=False)
+    alerts: Alerts = field(init=False)
+    retries: Retries = field(default_factory=Retries)
     calls: int = 0
     """Calls under way."""
     counts: CountLimit = field(default_factory=CountLimit)
@@ -72,16 +78,22 @@ class Stores:
     """A look that has not begun yet, so that it will see what is committed now."""
 
     def __post_init__(self) -> None:
-        self.notices = Notices(lambda *facts: self._thread.submit(self._keep_notice, *facts))
+        self.notices = Notices(lambda *facts: self._keep(self.keep_notice, *facts))
+        self.alerts = Alerts(lambda *facts: self._keep(self.keep_alert, *facts))
 
-    def _keep_notice(self, kind: str, dialect: str, name: str, model_id: str) -> None:
-        try:
-            self.keep_notice(kind, dialect, name, model_id)
-        except Exception:
-            # Whatever the driver calls it: the log has told it already.
-            logger.exception("a notice could not be kept")
-        finally:
-            self.after_look()
+    def _keep(self, keep: Callable[..., object], *facts: object) -> None:
+        """Have something written down for operators, without waiting for it."""
+
+        def run() -> None:
+            try:
+                keep(*facts)
+            except Exception:
+                # Whatever the driver calls it: the log has told it already.
+                logger.exception("something for operators could not be kept: %s", facts)
+            finally:
+                self.after_look()
+
+        self._thread.submit(run)
 
     @property
     def caches(self) -> list[SnapshotCache]:

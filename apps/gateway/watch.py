@@ -1,8 +1,9 @@
-"""The deadlines of one stream, and its keep-alives: one timer, not one per chunk."""
+"""The deadlines of one stream, and its keep-alives from before its upstream answers: one timer, not one per chunk."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -17,23 +18,37 @@ TICK_S: Final = 1.0
 
 
 class Watch:
-    """The deadlines of one stream. Past one, the relay's task is cancelled and `reason` says why."""
+    """One stream's time. Until `begin` nothing but keep-alives is due: whoever is asked has deadlines of its own. Past
+    a deadline the relay's task is cancelled and `reason` says why."""
 
-    def __init__(self, *, idle_s: float, total_s: float, ping: Callable[[], None]) -> None:
+    def __init__(self, *, heard_at: float, ping: Callable[[], None]) -> None:
+        """`heard_at`: since when (monotonic) the caller has heard nothing of us."""
         self.reason = ""
+        self.waited_for_caller_s = 0.0
+        """How long the relay stood still because the caller did not read."""
         self._ping = ping
         self._task = asyncio.current_task()
         self._loop = asyncio.get_running_loop()
-        self._idle_s = idle_s
-        self._ends_at = clock.monotonic() + total_s
-        self._since = clock.monotonic()
-        self._heard_at = self._since
-        """When the caller last heard of us."""
+        self._heard_at = heard_at
+        self._since = heard_at
+        self._idle_s = self._ends_at = math.inf
         self._is_sending = False
         self._is_resting = False
         self._drain_ends_at: float | None = None
-        self.waited_for_caller_s = 0.0
-        """How long the relay stood still because the caller did not read."""
+        self._timer = self._loop.call_later(TICK_S, self._tick)
+
+    def begin(self, *, idle_s: float, ends_at: float) -> None:
+        """An upstream answered. Again, where another had to be asked after all."""
+        self.reason = ""
+        self._since = clock.monotonic()
+        self._idle_s, self._ends_at = idle_s, ends_at
+        self._is_sending = self._is_resting = False
+        self._drain_ends_at = None
+
+    def wait(self) -> None:
+        """What answered has failed: until the next one does, there are keep-alives alone."""
+        self.begin(idle_s=math.inf, ends_at=math.inf)
+        self._timer.cancel()
         self._timer = self._loop.call_later(TICK_S, self._tick)
 
     def read(self) -> None:

@@ -75,6 +75,7 @@ def explain(request_id: uuid.UUID) -> dict[str, Any]:
         facts = record_facts(record) | {
             "error_detail": record.error_detail or None,
             "refused_by": record.facts,
+            "attempts": record.attempts,
             "upstream_request_id": record.upstream_request_id or None,
             "credits_held": json_number(record.held_micro),
             "price": _price(record.price_version_id),

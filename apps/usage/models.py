@@ -79,6 +79,9 @@ class UsageRecord(models.Model):
     upstream_request_id = models.CharField(max_length=120, blank=True)
     adapted = models.CharField(max_length=3_000, blank=True, help_text="What the gateway changed on the way.")
     facts = models.JSONField(null=True, help_text="Of a refusal: the limit, its value, its use, when it turns.")
+    attempts = models.JSONField(
+        null=True, help_text="What upstreams were asked, where the first one did not serve the call: route, status, ms."
+    )
     received_at = models.DateTimeField()
 
     class Meta:

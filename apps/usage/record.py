@@ -54,6 +54,8 @@ class Record:
     upstream_request_id: str = ""
     adapted: str = ""
     facts: dict[str, Any] | None = None
+    attempts: list[dict[str, Any]] | None = None
+    """What upstreams were asked, where the first one did not serve the call."""
 
     def use(self, usage: TokenUsage) -> None:
         """Write down what the call used, as far as it can be counted: a record must never be impossible to write."""

@@ -138,11 +138,13 @@ def test_an_upstream_that_talks_nonsense(
     script = add_upstream(endpoint, served(endpoint))
     for what, answer in GARBAGE[start : start + 8]:
         script.answers(answer)
+        before = len(script.calls)
         reply = alice.call(endpoint.path, endpoint.body())
         status, code = (400, "invalid_request") if answer.status == 400 else (502, "upstream_error")
         assert reply.refusal == (status, code), what
         assert_failed(alice, reply, endpoint, status, code)
-    assert len(script.calls) == 8
+        # A connection that ends before a reply may be one that was kept too long: that alone is asked again.
+        assert len(script.calls) - before in ({1, 2, 3} if what == "nothing" else {1}), what
 
 
 def error_of(endpoint: Endpoint, events: list[Any]) -> Any:

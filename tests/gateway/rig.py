@@ -19,10 +19,12 @@ from apps.core import clock
 from apps.dialects.passage import PassThrough
 from apps.dialects.protocol import Request
 from apps.dialects.registry import BY_ENDPOINT
+from apps.gateway.alerts import Alerts
 from apps.gateway.call import Call, Message, read_head
 from apps.gateway.counting import Counter
 from apps.gateway.forward import Forwarded
 from apps.gateway.permit import Permit
+from apps.gateway.retries import Retries
 from apps.gateway.running import Running
 from apps.gateway.stores import Stores
 from apps.gateway.ways import first_way
@@ -148,15 +150,23 @@ class Ledger:
 
 
 class Wires:
-    """The transport: hands out the replies that a test lined up, in turn, and keeps what was sent."""
+    """The transport: hands out what a test lined up, in turn, and keeps what was sent. Exceptions are raised, numbers
+    are seconds of silence before what follows."""
 
-    def __init__(self, *replies: Upstream) -> None:
+    def __init__(self, *replies: Upstream | Exception | float) -> None:
         self.sent: list[UpstreamCall] = []
         self._replies = list(replies)
 
     async def send(self, call: UpstreamCall) -> Upstream:
         self.sent.append(call)
-        return self._replies.pop(0)
+        reply = self._replies.pop(0)
+        if isinstance(reply, float):
+            await asyncio.sleep(reply)
+            reply = self._replies.pop(0)
+        if isinstance(reply, Exception):
+            raise reply
+        assert isinstance(reply, Upstream)
+        return reply
 
 
 class Bench:
@@ -166,7 +176,7 @@ class Bench:
         self,
         *routes: RouteSnapshot,
         takes_parts: int = 10**9,
-        replies: Sequence[Upstream] = (),
+        replies: Sequence[Upstream | Exception | float] = (),
         governor: MemoryGovernor | None = None,
         **fields: Any,
     ) -> None:
@@ -174,19 +184,30 @@ class Bench:
         self.ledger = Ledger()
         self.governor = governor or MemoryGovernor()
         self.wires = Wires(*replies)
+        self.alerts: list[tuple[str, str, str, int]] = []
         self.stores = cast(
             Stores,
             SimpleNamespace(
-                ledger=self.ledger, governor=self.governor, transport=self.wires, draining=0, counter=Counter()
+                ledger=self.ledger,
+                governor=self.governor,
+                transport=self.wires,
+                draining=0,
+                counter=Counter(),
+                retries=Retries(),
+                alerts=Alerts(lambda *facts: self.alerts.append(facts)),
             ),
         )
+        self.record: Record
+        """Of the call that was made last, where a test keeps it."""
         self.routes = list(routes) or [route_of("openai-chat")]
         self.route = self.routes[0]
         body = {"model": "gpt-5-5", "stream": True, "messages": [{"role": "user", "content": "Hi"}], **fields}
         self.request = BY_ENDPOINT["chat"].parse(json.dumps(body).encode())
 
     def forwarded(self, *steps: bytes | float | Exception) -> Forwarded:
-        return Forwarded(self.route, PassThrough(CHAT, self.request), Upstream(steps), clock.monotonic())
+        return Forwarded(
+            self.route, PassThrough(CHAT, self.request), Upstream(steps), clock.monotonic(), clock.monotonic() + 60
+        )
 
     async def running(self) -> Running:
         call = head()

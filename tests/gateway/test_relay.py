@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from decimal import Decimal
+from typing import cast
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -11,13 +14,15 @@ from apps.core import tokenizer
 from apps.core.errors import GatewayError
 from apps.dialects.openai_chat.stream import ChatRelay
 from apps.gateway import respond, watch
+from apps.gateway.forward import Forwarded
 from apps.gateway.guard import CallerLeft
+from apps.gateway.journey import Journey
 from apps.gateway.pipeline import answer
-from apps.gateway.relay import MAX_DRAINS, relay
+from apps.gateway.relay import MAX_DRAINS, stream
 from apps.ledger.committer import LedgerUnavailable
 from apps.upstreams.rules import UpstreamFailed
-from apps.upstreams.transport.protocol import UpstreamBroken
-from tests.gateway.rig import DONE, Bench, billing, chunk, usage_chunk
+from apps.upstreams.transport.protocol import UpstreamBroken, UpstreamTimeout
+from tests.gateway.rig import DONE, Bench, Upstream, billing, chunk, route_of, usage_chunk
 
 WHOLE = [chunk("Twelve "), chunk("dogs"), chunk(finish=True), usage_chunk(100, 10), DONE]
 
@@ -32,8 +37,19 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def run(bench: Bench, *steps: bytes | float | Exception) -> int:
-    forwarded = bench.forwarded(*steps)
-    return await relay(await bench.running(), forwarded, bench.caller.receive, bench.caller.send, bench.stores)
+    """The call of a stream whose upstream answers with these steps."""
+    journey = cast(Journey, Answered(bench.forwarded(*steps)))
+    return await stream(await bench.running(), journey, bench.caller.receive, bench.caller.send, bench.stores)
+
+
+class Answered:
+    """A journey with one upstream, which answers at once."""
+
+    def __init__(self, forwarded: Forwarded) -> None:
+        self.next = AsyncMock(return_value=forwarded)
+
+    def lost(self, forwarded: Forwarded, failure: UpstreamFailed) -> None:
+        raise failure
 
 
 async def test_a_whole_stream_is_settled_before_its_end_is_sent() -> None:
@@ -182,10 +198,7 @@ async def test_a_call_that_is_stopped_while_it_is_billed_stays_billed(monkeypatc
     bench.ledger.pause_s = 0.2
     running = await bench.running()
 
-    async def forward(*_: object, **__: object) -> object:
-        return bench.forwarded(*WHOLE)
-
-    monkeypatch.setattr("apps.gateway.pipeline.forward", forward)
+    monkeypatch.setattr(Journey, "next", AsyncMock(return_value=bench.forwarded(*WHOLE)))
     task = asyncio.create_task(answer(running, bench.caller.receive, bench.caller.send, bench.stores))
     await asyncio.sleep(0.1)
     task.cancel()
@@ -199,10 +212,7 @@ async def test_a_stream_that_is_stopped_ends_with_an_error_event_and_is_free(mon
     bench = Bench()
     running = await bench.running()
 
-    async def forward(*_: object, **__: object) -> object:
-        return bench.forwarded(chunk("a"), 30.0)
-
-    monkeypatch.setattr("apps.gateway.pipeline.forward", forward)
+    monkeypatch.setattr(Journey, "next", AsyncMock(return_value=bench.forwarded(chunk("a"), 30.0)))
     task = asyncio.create_task(answer(running, bench.caller.receive, bench.caller.send, bench.stores))
     await asyncio.sleep(0.05)
     task.cancel()
@@ -258,3 +268,73 @@ async def test_a_bill_that_waits_for_the_store_is_shown_as_pending() -> None:
         "settlement": "pending",
     }
     assert bench.ledger.released == []
+
+
+async def call(bench: Bench, *, until_s: float = 2.0) -> int:
+    """The whole of a call, from the first route that is asked."""
+    running = await bench.running()
+    return await asyncio.wait_for(answer(running, bench.caller.receive, bench.caller.send, bench.stores), until_s)
+
+
+def pings(bench: Bench) -> list[bytes]:
+    return [part["body"] for part in bench.caller.sent[1:] if part["body"].startswith(b":")]
+
+
+@pytest.mark.usefixtures("hurry")
+async def test_a_caller_hears_of_us_before_any_upstream_answers() -> None:
+    bench = Bench(replies=[0.12, Upstream(WHOLE)])
+    assert await call(bench) == 110
+    assert 1 <= len(pings(bench)) <= 4
+    assert bench.caller.status == 200
+    assert bench.caller.body.index(b":") < bench.caller.body.index(b"Twelve")
+    (settled,) = bench.ledger.settled
+    assert settled.record.first_byte_ms is not None
+    assert settled.record.first_byte_ms >= 120
+
+
+@pytest.mark.usefixtures("hurry")
+async def test_an_upstream_that_fails_after_a_keep_alive_is_an_error_event_and_free() -> None:
+    bench = Bench(replies=[0.08, UpstreamTimeout("silent")])
+    assert await call(bench) == 0
+    assert len(pings(bench)) >= 1
+    assert (bench.caller.status, bench.caller.has_whole_reply) == (200, True)
+    assert b'"upstream_timeout"' in bench.caller.body
+    assert bench.ledger.settled == []
+    (released,) = bench.ledger.released
+    assert released.record is not None
+    assert (released.record.status, released.record.error_code) == ("failed", "upstream_timeout")
+
+
+@pytest.mark.usefixtures("hurry")
+async def test_another_route_may_still_answer_after_a_keep_alive() -> None:
+    routes = [route_of("openai-chat", key=key) for key in "ab"]
+    bench = Bench(*routes, replies=[0.08, UpstreamTimeout("silent"), Upstream([0.08, UpstreamBroken("cut")])])
+    assert await call(bench) == 0
+    assert b'"upstream_error"' in bench.caller.body
+    bench = Bench(*routes, replies=[0.08, UpstreamTimeout("silent"), Upstream([0.08, *WHOLE])])
+    assert await call(bench) == 110
+    assert len([message for message in bench.caller.sent if message["type"] == "http.response.start"]) == 1
+    assert bench.caller.body.endswith(DONE)
+    assert len(bench.ledger.settled) == 1
+
+
+@pytest.mark.usefixtures("hurry")
+async def test_a_stream_that_is_stopped_after_a_keep_alive_ends_with_an_error_event() -> None:
+    bench = Bench(replies=[30.0])
+    task = asyncio.create_task(call(bench, until_s=5))
+    await asyncio.sleep(0.1)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert b'"internal_error"' in bench.caller.body
+    assert bench.caller.has_whole_reply
+    assert (len(bench.ledger.released), bench.ledger.settled) == (1, [])
+
+
+@pytest.mark.usefixtures("hurry")
+async def test_total_time_that_ends_before_a_word_is_a_failure_however_often_we_were_heard_of() -> None:
+    route = replace(route_of("openai-chat"), total_timeout_s=0.1)
+    bench = Bench(route, replies=[Upstream([30.0])])
+    assert await call(bench) == 0
+    assert len(pings(bench)) >= 1
+    assert b'"upstream_timeout"' in bench.caller.body
+    assert bench.ledger.settled == []

@@ -13,6 +13,7 @@ from apps.upstreams.transport.http import CHUNK_BYTES, HttpTransport
 from apps.upstreams.transport.protocol import (
     UpstreamBroken,
     UpstreamCall,
+    UpstreamGone,
     UpstreamReply,
     UpstreamTimeout,
     UpstreamTooLarge,
@@ -164,6 +165,16 @@ async def test_what_is_no_http_is_broken(transport: HttpTransport, answer: bytes
     async with scripted(Upstream(answer, stays_open=False)) as root:
         with pytest.raises(UpstreamBroken):
             await transport.send(call(root))
+
+
+@pytest.mark.parametrize(("answer", "is_gone"), [(b"", True), (b"HTTP/1.1 200 OK\r\nconte", False)])
+async def test_a_connection_that_ends_before_a_reply_is_told_from_half_a_reply(
+    transport: HttpTransport, answer: bytes, is_gone: bool
+) -> None:
+    async with scripted(Upstream(answer, stays_open=False)) as root:
+        with pytest.raises(UpstreamBroken) as broken:
+            await transport.send(call(root))
+    assert isinstance(broken.value, UpstreamGone) == is_gone
 
 
 async def test_redirects_are_returned_and_not_followed(transport: HttpTransport) -> None:

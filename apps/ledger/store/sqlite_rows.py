@@ -30,7 +30,7 @@ def stored(value: object) -> object:
         return value.hex
     if isinstance(value, datetime):
         return instant(value)
-    if isinstance(value, dict):
+    if isinstance(value, dict | list):
         return encode(value).decode()
     return value
 

@@ -19,10 +19,12 @@ from apps.upstreams.transport.protocol import (
     TransportError,
     UpstreamBroken,
     UpstreamCall,
+    UpstreamGone,
     UpstreamReply,
     UpstreamTimeout,
     UpstreamTooLarge,
     UpstreamUnreachable,
+    UpstreamUnresponsive,
 )
 
 KEEPALIVE_S: Final = 15.0
@@ -152,11 +154,14 @@ def _translated(failure: Exception) -> TransportError:
     """Our error for the library's. Order matters: its classes inherit from one another."""
     match failure:
         case aiohttp.ConnectionTimeoutError():
-            return UpstreamUnreachable("the upstream took no connection in time")
+            return UpstreamUnresponsive("the upstream took no connection in time")
         case aiohttp.ServerTimeoutError():
             return UpstreamTimeout("the upstream sent nothing in time")
         case aiohttp.ClientConnectorError() | aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError() | ValueError():
             return UpstreamUnreachable("no connection to the upstream")
         case aiohttp.ClientPayloadError():
             return UpstreamBroken("the upstream's reply ended early")
+        # Where half a head had come, the message is that half.
+        case aiohttp.ServerDisconnectedError(message=str()) | aiohttp.ClientOSError() | OSError():
+            return UpstreamGone("the connection to the upstream ended")
     return UpstreamBroken("the connection to the upstream broke")

@@ -52,12 +52,20 @@ class UpstreamUnreachable(TransportError):
     """No connection: refused, no such name, TLS failed, connect deadline."""
 
 
+class UpstreamUnresponsive(UpstreamUnreachable):
+    """The connect deadline passed: whoever asks again waits as long again."""
+
+
 class UpstreamTimeout(TransportError):
     """A deadline passed while the upstream was silent."""
 
 
 class UpstreamBroken(TransportError):
     """The connection ended early, or what came was no HTTP."""
+
+
+class UpstreamGone(UpstreamBroken):
+    """The connection ended, before a reply or within it: it had been kept too long, or the upstream restarts."""
 
 
 class UpstreamTooLarge(TransportError):

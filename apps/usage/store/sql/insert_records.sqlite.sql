@@ -6,12 +6,13 @@ INSERT INTO usage_usagerecord (
     error_detail, input_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens, output_tokens,
     reasoning_tokens, image_input_tokens, image_output_tokens, server_tool_requests, price_version_id, charge_micro,
     compensated_micro, absorbed_micro, held_micro, is_estimated, latency_ms, first_byte_ms, queue_ms, session_id,
-    client, route_id, provider, upstream_request_id, adapted, facts
+    client, route_id, provider, upstream_request_id, adapted, facts, attempts
 ) VALUES (
     :request_id, :account_id, :key_id, :model_id, :endpoint, :is_stream, :received_at, :status, :http_status,
     :error_code, :error_detail, :input_tokens, :cache_read_tokens, :cache_write_5m_tokens, :cache_write_1h_tokens,
     :output_tokens, :reasoning_tokens, :image_input_tokens, :image_output_tokens, :server_tool_requests,
     :price_version_id, :charge_micro, :compensated_micro, :absorbed_micro, :held_micro, :is_estimated, :latency_ms,
-    :first_byte_ms, :queue_ms, :session_id, :client, :route_id, :provider, :upstream_request_id, :adapted, :facts
+    :first_byte_ms, :queue_ms, :session_id, :client, :route_id, :provider, :upstream_request_id, :adapted, :facts,
+    :attempts
 )
 ON CONFLICT (request_id) DO NOTHING
