@@ -62,9 +62,9 @@ class RedisServerContract:
         with own_redis() as cls.server:
             yield
 
-    async def linked(self) -> Link:
+    async def linked(self, *, deadline_s: float = LATE_S) -> Link:
         link = Link(self.server.url)
-        link.deadline_s = LATE_S
+        link.deadline_s = deadline_s
         await link.start()
         return link
 

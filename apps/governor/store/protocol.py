@@ -65,6 +65,8 @@ class Admission:
     counted_at: float = 0.0
     """When the store's clock counted the call: what is given back is taken from there."""
     is_finished: bool = False
+    call_id: str = ""
+    """What a shared store knows the call by."""
 
 
 @dataclass(frozen=True, slots=True)

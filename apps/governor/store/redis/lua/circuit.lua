@@ -18,7 +18,7 @@ end
 
 local function publish_circuit(circuit, now, channel, route)
   local told = tell_circuit(circuit, now)
-  redis.call('PUBLISH', channel, told[1] .. ' ' .. string.format('%.0f', told[2]) .. ' ' .. route)
+  redis.call('PUBLISH', channel, told[1] .. ' ' .. string.format('%d', told[2]) .. ' ' .. route)
 end
 
 local function open_circuit(key, circuit, now, open_for, channel, route)

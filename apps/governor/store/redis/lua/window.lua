@@ -35,7 +35,7 @@ local function count(w, amount, now)
   if amount <= 0 then return end
   w.used = w.used + amount
   if w.tail >= w.head and now - w.opened < BUCKET then
-    redis.call('HINCRBY', w.key, 'a' .. w.tail, string.format('%.0f', amount))
+    redis.call('HINCRBY', w.key, 'a' .. w.tail, string.format('%d', amount))
     if w.head == w.tail then w.first = now end
     redis.call('HSET', w.key, 'u', w.used, 'l' .. w.tail, now, 'hl', w.first)
     return
@@ -53,7 +53,7 @@ local function refund(w, amount, counted_at)
   for i = w.tail, w.head, -1 do
     local opened = redis.call('HGET', w.key, 'o' .. i)
     if opened and tonumber(opened) <= counted_at then
-      local left = redis.call('HINCRBY', w.key, 'a' .. i, string.format('%.0f', -amount))
+      local left = redis.call('HINCRBY', w.key, 'a' .. i, string.format('%d', -amount))
       w.used = w.used - amount
       redis.call('HSET', w.key, 'u', w.used)
       -- An empty bucket at the front would tell that something leaves when it does.
