@@ -37,11 +37,12 @@ SETTINGS = (
     "rpm_limit",
     "daily_budget",
     "absorbed_cap",
+    "insurance_cap",
     "cli_violation",
     "retention_days",
     "keep_replies",
 )
-OUR_APPS = ("accounts", "keys", "catalog", "upstreams", "usage", "ledger")
+OUR_APPS = ("accounts", "keys", "catalog", "upstreams", "usage", "ledger", "insurance")
 
 admin.site.unregister(Group)
 
@@ -57,6 +58,12 @@ class AccountForm(ModelForm[Account]):
         " Once spent, no further call that day. Empty: no such limit.",
     )
 
+    insurance_cap = CreditsField(
+        label="Insurance payouts a day",
+        required=False,
+        help_text="Credits that insurance pays in a day (UTC) for its slow calls. Empty: no such limit.",
+    )
+
     class Meta:
         model = Account
         fields = ("name", "status", "rpm_limit", "cli_violation", "retention_days", "keep_replies")
@@ -66,6 +73,7 @@ class AccountForm(ModelForm[Account]):
         super().__init__(*args, **kwargs)
         self.initial.setdefault("daily_budget", amount_or_none(self.instance.daily_budget_micro))
         self.initial.setdefault("absorbed_cap", amount_or_none(self.instance.absorbed_cap_micro))
+        self.initial.setdefault("insurance_cap", amount_or_none(self.instance.insurance_cap_micro))
 
     def clean_name(self) -> str:
         with mistakes_as_errors():
@@ -81,6 +89,12 @@ class AccountForm(ModelForm[Account]):
         amount = self.cleaned_data["absorbed_cap"]
         with mistakes_as_errors():
             services.check_budget(amount, "what the house absorbs a day")
+        return amount
+
+    def clean_insurance_cap(self) -> object:
+        amount = self.cleaned_data["insurance_cap"]
+        with mistakes_as_errors():
+            services.check_budget(amount, "what insurance pays a day")
         return amount
 
     def changes(self) -> services.AccountChanges:

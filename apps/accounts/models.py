@@ -17,6 +17,9 @@ DEFAULT_RETENTION_DAYS = 90
 DEFAULT_ABSORBED_CAP_MICRO = 1_000 * MICRO_PER_CREDIT
 """US$10 a day: some calls with server tools that nobody foresaw, and no more."""
 
+DEFAULT_INSURANCE_CAP_MICRO = 10_000 * MICRO_PER_CREDIT
+"""US$100 a day: an upstream that is slow for everybody is paid for, but not without end."""
+
 
 class User(AbstractUser):
     """A person who signs in. Operators have `is_staff`; what they are to an account says Member."""
@@ -43,6 +46,9 @@ class Account(models.Model):
     absorbed_cap_micro = models.BigIntegerField(
         "absorbed a day", null=True, blank=True, default=DEFAULT_ABSORBED_CAP_MICRO
     )
+    insurance_cap_micro = models.BigIntegerField(
+        "insurance payouts a day", null=True, blank=True, default=DEFAULT_INSURANCE_CAP_MICRO
+    )
     cli_violation = models.CharField(max_length=10, choices=CliViolation, default=CliViolation.SUSPEND)
     retention_days = models.PositiveIntegerField(default=DEFAULT_RETENTION_DAYS)
     keep_replies = models.BooleanField(
@@ -62,6 +68,9 @@ class Account(models.Model):
             ),
             models.CheckConstraint(
                 condition=in_bounds_if_any("daily_budget_micro", "absorbed_cap_micro"), name="account_in_bounds"
+            ),
+            models.CheckConstraint(
+                condition=in_bounds_if_any("insurance_cap_micro"), name="account_insurance_cap_in_bounds"
             ),
         ]
 
@@ -120,6 +129,7 @@ class Notification(models.Model):
         ABSORBED = "absorbed", "the house paid for calls"
         ABSORBED_CAP = "absorbed_cap", "no more calls today: the house paid too much"
         DEBT = "debt", "owes for a reversed payment"
+        INSURANCE_CAP = "insurance_cap", "no more insurance payouts today"
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     account = models.ForeignKey(Account, on_delete=models.CASCADE)

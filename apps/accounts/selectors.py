@@ -33,6 +33,9 @@ def account_settings(account: Account) -> dict[str, object]:
         "rpm": account.rpm_limit,
         "daily": None if account.daily_budget_micro is None else json_number(account.daily_budget_micro),
         "absorbed_cap": None if account.absorbed_cap_micro is None else json_number(account.absorbed_cap_micro),
+        "insurance_daily_cap": None
+        if account.insurance_cap_micro is None
+        else json_number(account.insurance_cap_micro),
         "cli_violation": account.cli_violation,
         "retention_days": account.retention_days,
         "keep_replies": account.keep_replies,

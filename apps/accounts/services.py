@@ -27,6 +27,7 @@ class AccountChanges(TypedDict, total=False):
     rpm_limit: int
     daily_budget: Credits | None
     absorbed_cap: Credits | None
+    insurance_cap: Credits | None
     cli_violation: str
     retention_days: int
     keep_replies: bool
@@ -157,6 +158,8 @@ def _columns(changes: AccountChanges, account: Account) -> dict[str, object]:
         columns["daily_budget_micro"] = check_budget(changes["daily_budget"], "the daily budget")
     if "absorbed_cap" in changes:
         columns["absorbed_cap_micro"] = check_budget(changes["absorbed_cap"], "what the house absorbs a day")
+    if "insurance_cap" in changes:
+        columns["insurance_cap_micro"] = check_budget(changes["insurance_cap"], "what insurance pays a day")
     if "cli_violation" in changes:
         columns["cli_violation"] = check_choice(changes["cli_violation"], "cli violation", Account.CliViolation.values)
     if "retention_days" in changes:

@@ -227,6 +227,7 @@ def test_an_accounts_settings_are_shown_and_changed() -> None:
         "rpm": 60,
         "daily": "2.5",
         "absorbed_cap": 1000,
+        "insurance_daily_cap": 10_000,
         "cli_violation": "block",
         "retention_days": 90,
         "keep_replies": False,
@@ -241,6 +242,11 @@ def test_an_accounts_settings_are_shown_and_changed() -> None:
     assert run_json("set_account", "alice", "--keep-replies", "off")["keep_replies"] is False
     assert run_json("set_account", "alice", "--absorbed-cap", "0.5")["absorbed_cap"] == "0.5"
     assert run_json("set_account", "alice", "--absorbed-cap", "none")["absorbed_cap"] is None
+    assert run_json("set_account", "alice", "--insurance-daily-cap", "2.5")["insurance_daily_cap"] == "2.5"
+    assert run_json("set_account", "alice", "--insurance-daily-cap", "none")["insurance_daily_cap"] is None
+    assert refusal("set_account", "alice", "--insurance-daily-cap", "-1") == (
+        "what insurance pays a day must not be negative"
+    )
     assert (
         refusal("set_account", "alice", "--absorbed-cap", "-1") == "what the house absorbs a day must not be negative"
     )

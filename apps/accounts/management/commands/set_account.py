@@ -23,6 +23,9 @@ class Command(OperatorCommand):
         parser.add_argument(
             "--absorbed-cap", metavar="C", help="Credits that the house pays for its calls in a day (UTC), or none."
         )
+        parser.add_argument(
+            "--insurance-daily-cap", metavar="C", help="Credits that insurance pays to it in a day (UTC), or none."
+        )
         parser.add_argument("--cli-violation", choices=Account.CliViolation.values)
         parser.add_argument("--retention-days", type=int, metavar="N")
         parser.add_argument(
@@ -39,6 +42,8 @@ class Command(OperatorCommand):
             changes["daily_budget"] = read_limit(options["daily"])
         if options["absorbed_cap"] is not None:
             changes["absorbed_cap"] = read_limit(options["absorbed_cap"])
+        if options["insurance_daily_cap"] is not None:
+            changes["insurance_cap"] = read_limit(options["insurance_daily_cap"])
         if options["cli_violation"] is not None:
             changes["cli_violation"] = options["cli_violation"]
         if options["retention_days"] is not None:
