@@ -18,7 +18,7 @@ from apps.accounts.admin_forms import CreditsField, amount_or_none, credits_text
 from apps.accounts.mistakes import Mistake
 from apps.catalog import services
 from apps.catalog.catalog_file import Prices
-from apps.catalog.models import Model, Notice, Policy, PriceVersion
+from apps.catalog.models import InsuranceVersion, Model, Notice, Policy, PriceVersion
 from apps.catalog.selectors import POLICY_FIGURES, price_in_force
 from apps.core.clock import now
 
@@ -104,6 +104,16 @@ class PriceInline(PriceColumns, ReadOnlyInline[PriceVersion]):
     verbose_name_plural = "prices (credits per million tokens)"
 
 
+INSURANCE_COLUMNS = ("version", "effective_at", "threshold_ms", "percent", "ms_per_output_token")
+
+
+class InsuranceInline(ReadOnlyInline[InsuranceVersion]):
+    model = InsuranceVersion
+    fields = readonly_fields = INSURANCE_COLUMNS
+    ordering = ("-version",)
+    verbose_name_plural = "what insurance promises"
+
+
 @admin.register(Model)
 class ModelAdmin(OperatorAdmin[Model]):
     """What is offered. Facts and prices come from the catalog file; operators decide the rest."""
@@ -124,7 +134,7 @@ class ModelAdmin(OperatorAdmin[Model]):
         "bounds",
     )
     readonly_fields: ClassVar[Any] = fields[1:]
-    inlines = (PolicyInline, PriceInline)
+    inlines = (PolicyInline, PriceInline, InsuranceInline)
     actions_detail = ("new_price",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Model]:
@@ -216,6 +226,16 @@ class PriceVersionAdmin(PriceColumns, ReadOnlyAdmin[PriceVersion]):
     list_display = ("model", *PRICE_COLUMNS)
     list_filter = ("model",)
     fields = ("model", *PRICE_COLUMNS)
+    ordering = ("model_id", "-version")
+
+
+@admin.register(InsuranceVersion)
+class InsuranceVersionAdmin(ReadOnlyAdmin[InsuranceVersion]):
+    """All that insurance ever promised; an insured call names its version."""
+
+    list_display = ("model", *INSURANCE_COLUMNS)
+    list_filter = ("model",)
+    fields = ("model", *INSURANCE_COLUMNS)
     ordering = ("model_id", "-version")
 
 

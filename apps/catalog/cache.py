@@ -9,9 +9,9 @@ from decimal import Decimal
 from typing import Any
 
 from apps.accounts import revisions
-from apps.catalog.models import Model, Policy, PriceVersion
+from apps.catalog.models import InsuranceVersion, Model, Policy, PriceVersion
 from apps.catalog.pricing import Price
-from apps.catalog.rules import DEFAULT_OVERHEAD_TOKENS, Bounds, Capacity
+from apps.catalog.rules import DEFAULT_OVERHEAD_TOKENS, Bounds, Capacity, InsurancePolicy
 from apps.core import clock
 
 
@@ -33,6 +33,8 @@ class ModelSnapshot:
     bounds: Bounds
     price: Price
     capacity: Capacity
+    insurance: InsurancePolicy | None
+    """None: its calls are not insured."""
 
 
 class CatalogCache:
@@ -65,8 +67,12 @@ class CatalogCache:
                 prices[version.model_id] = version
             else:
                 coming.append(version.effective_at)
+        insured = {
+            version.model_id: version
+            for version in InsuranceVersion.objects.filter(effective_at__lte=now).order_by("effective_at", "version")
+        }
         self._models = {
-            model.id: _snapshot(model, prices[model.id], policies[model.id])
+            model.id: _snapshot(model, prices[model.id], policies[model.id], insured.get(model.id))
             for model in Model.objects.filter(is_enabled=True).order_by("id")
             if model.id in prices and model.id in policies
         }
@@ -74,7 +80,7 @@ class CatalogCache:
         self.revision = revision
 
 
-def _snapshot(model: Model, price: PriceVersion, policy: Policy) -> ModelSnapshot:
+def _snapshot(model: Model, price: PriceVersion, policy: Policy, insurance: InsuranceVersion | None) -> ModelSnapshot:
     return ModelSnapshot(
         model_id=model.id,
         name=model.name,
@@ -106,6 +112,14 @@ def _snapshot(model: Model, price: PriceVersion, policy: Policy) -> ModelSnapsho
             queue_s=policy.queue_seconds,
             queue_length=policy.queue_length,
             queue_tokens=policy.queue_tokens,
+        ),
+        insurance=None
+        if insurance is None or not insurance.percent
+        else InsurancePolicy(
+            version_id=insurance.id,
+            threshold_ms=insurance.threshold_ms,
+            percent=insurance.percent,
+            ms_per_output_token=insurance.ms_per_output_token,
         ),
     )
 

@@ -137,3 +137,28 @@ class Policy(models.Model):
 
     def __str__(self) -> str:
         return f"policy of {self.model_id}"
+
+
+class InsuranceVersion(models.Model):
+    """What insurance promises for calls of a model from an instant on. Never changed: other figures are a new version.
+
+    Every insured call's usage record names its version, so that any payout can be computed again.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    model = models.ForeignKey(Model, on_delete=models.PROTECT, related_name="insurance_versions")
+    version = models.PositiveIntegerField()
+    effective_at = models.DateTimeField()
+    threshold_ms = models.PositiveIntegerField("threshold (ms)")
+    percent = models.PositiveIntegerField("payout (% of the charge)", help_text="0: calls are not insured.")
+    ms_per_output_token = models.PositiveIntegerField("added to a stream's threshold per output token (ms)")
+
+    class Meta:
+        ordering: ClassVar = ["model", "-version"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["model", "version"], name="insurance_version_once_per_model"),
+            models.CheckConstraint(condition=Q(percent__lte=100), name="insurance_pays_no_more_than_the_charge"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model_id} v{self.version}"

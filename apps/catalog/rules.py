@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -58,6 +59,18 @@ class Capacity:
     """0: no queue."""
     queue_length: int
     queue_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class InsurancePolicy:
+    """What is promised for calls that run abnormally long: the version of a model's policy that is in force."""
+
+    version_id: uuid.UUID
+    threshold_ms: int
+    percent: int
+    """Of the charge, that is paid back; never 0: such a model is not insured."""
+    ms_per_output_token: int
+    """Added to the threshold of a stream: a long answer is not a slow one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 
 from apps.catalog.mistakes import CatalogMistake
-from apps.catalog.models import Model, Policy, PriceVersion
+from apps.catalog.models import InsuranceVersion, Model, Policy, PriceVersion
+from apps.core.errors import rfc3339
 
 POLICY_FIGURES: Final = (
     "concurrency",
@@ -54,6 +56,29 @@ def price_in_force(model_id: str, *, at: datetime) -> PriceVersion | None:
         .order_by("-effective_at", "-version")
         .first()
     )
+
+
+def insurance_in_force(model_id: str, *, at: datetime) -> InsuranceVersion | None:
+    """The version that insures a call admitted at this instant, by the same rule."""
+    return (
+        InsuranceVersion.objects.filter(model_id=model_id, effective_at__lte=at)
+        .order_by("-effective_at", "-version")
+        .first()
+    )
+
+
+def insurance_facts(version_id: uuid.UUID | None) -> dict[str, object] | None:
+    """A version's figures; None where there is none."""
+    version = None if version_id is None else InsuranceVersion.objects.filter(id=version_id).first()
+    if version is None:
+        return None
+    return {
+        "version": version.version,
+        "effective_at": rfc3339(version.effective_at),
+        "threshold_ms": version.threshold_ms,
+        "percent": version.percent,
+        "ms_per_output_token": version.ms_per_output_token,
+    }
 
 
 def model_facts(model: Model) -> dict[str, object]:

@@ -14,8 +14,8 @@ from apps.accounts import audit, revisions
 from apps.accounts.mistakes import BIG_INTEGER_MAX, POSITIVE_INTEGER_MAX, check_range
 from apps.catalog.catalog_file import ModelRow, Prices, check_prices, read_catalog
 from apps.catalog.mistakes import CatalogMistake
-from apps.catalog.models import Model, Policy, PriceVersion
-from apps.catalog.selectors import find_model, price_in_force
+from apps.catalog.models import InsuranceVersion, Model, Policy, PriceVersion
+from apps.catalog.selectors import find_model, insurance_in_force, price_in_force
 from apps.core.clock import now
 
 SHIPPED_CATALOG: Final = Path(__file__).with_name("catalog.json")
@@ -141,14 +141,15 @@ def add_price(*, model_id: str, prices: Prices, actor: str, effective_at: dateti
 
 @transaction.atomic
 def set_policy(*, model_id: str, actor: str, **figures: Unpack[PolicyFigures]) -> Policy:
-    """Change a model's policy; writes nothing where nothing differs.
+    """Change a model's policy; writes nothing where nothing differs. Other figures of its insurance become a version.
 
     Raises: CatalogMistake, Mistake.
     """
     model = find_model(model_id)
     policy, _ = Policy.objects.select_for_update().get_or_create(model=model, defaults=DEFAULT_POLICIES[model.surface])
     changed = audit.assign(policy, _checked(figures))
-    if changed:
+    is_insured_anew = _insure(policy)
+    if changed or is_insured_anew:
         policy.save()
         Model.objects.filter(id=model_id).update(revision=revisions.bump(revisions.CATALOG))
         audit.record(actor=actor, action="policy.changed", target=model, detail=changed)
@@ -161,8 +162,26 @@ def _upsert(row: ModelRow) -> tuple[Model, bool, bool]:
     changed = audit.assign(model, row.columns)
     if changed:
         model.save()
-    _, has_new_policy = Policy.objects.get_or_create(model=model, defaults=DEFAULT_POLICIES[row.surface])
-    return model, is_new, bool(changed) or has_new_policy
+    policy, has_new_policy = Policy.objects.get_or_create(model=model, defaults=DEFAULT_POLICIES[row.surface])
+    is_insured_anew = _insure(policy)
+    return model, is_new, bool(changed) or has_new_policy or is_insured_anew
+
+
+def _insure(policy: Policy) -> bool:
+    """Make the policy's figures those in force from now on; whether they were others."""
+    moment = now()
+    figures = {
+        "threshold_ms": policy.insurance_threshold_ms,
+        "percent": policy.insurance_percent,
+        "ms_per_output_token": policy.insurance_ms_per_output_token,
+    }
+    current = insurance_in_force(policy.model_id, at=moment)
+    if current is not None and all(getattr(current, name) == figure for name, figure in figures.items()):
+        return False
+    of_model = InsuranceVersion.objects.filter(model_id=policy.model_id)
+    newest = of_model.aggregate(Max("version"))["version__max"] or 0
+    InsuranceVersion.objects.create(model_id=policy.model_id, version=newest + 1, effective_at=moment, **figures)
+    return True
 
 
 def _reprice(model: Model, prices: Prices, *, is_new: bool) -> bool:

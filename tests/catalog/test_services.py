@@ -15,10 +15,12 @@ from apps.accounts import revisions
 from apps.accounts.mistakes import Mistake
 from apps.accounts.models import AuditEvent
 from apps.catalog import services
+from apps.catalog.cache import CatalogCache
 from apps.catalog.catalog_file import Prices
 from apps.catalog.mistakes import CatalogMistake
-from apps.catalog.models import Model, Policy, PriceVersion
-from apps.catalog.selectors import policy_facts, price_in_force
+from apps.catalog.models import InsuranceVersion, Model, Policy, PriceVersion
+from apps.catalog.rules import InsurancePolicy
+from apps.catalog.selectors import insurance_in_force, policy_facts, price_in_force
 from apps.core.clock import now
 
 pytestmark = pytest.mark.django_db
@@ -179,3 +181,51 @@ def test_commands_print_what_scripts_rely_on(tmp_path: Path) -> None:
 def test_commands_refuse_with_one_line(catalog: services.LoadResult, arguments: tuple[str, ...], line: str) -> None:
     with pytest.raises(CommandError, match=line):
         call_command(*arguments)
+
+
+def promises(model_id: str) -> list[tuple[int, int, int, int]]:
+    """`(version, threshold, percent, per token)` of all that insurance promised for a model."""
+    versions = InsuranceVersion.objects.filter(model_id=model_id).order_by("version")
+    return list(versions.values_list("version", "threshold_ms", "percent", "ms_per_output_token"))
+
+
+def test_every_policy_begins_with_a_version_of_its_insurance(catalog: services.LoadResult) -> None:
+    assert InsuranceVersion.objects.count() == 16
+    assert promises("gpt-5-5") == [(1, 90_000, 25, 25)]
+    services.load_catalog()
+    assert InsuranceVersion.objects.count() == 16
+
+
+def test_other_figures_of_insurance_are_a_version_and_the_former_one_stays(catalog: services.LoadResult) -> None:
+    before = now()
+    services.set_policy(model_id="gpt-5-5", actor="root", insurance_percent=50)
+    services.set_policy(model_id="gpt-5-5", actor="root", insurance_percent=50, rpm=7)
+    services.set_policy(
+        model_id="gpt-5-5", actor="root", insurance_threshold_ms=60_000, insurance_ms_per_output_token=0
+    )
+    assert promises("gpt-5-5") == [(1, 90_000, 25, 25), (2, 90_000, 50, 25), (3, 60_000, 50, 0)]
+    was, is_now = insurance_in_force("gpt-5-5", at=before), insurance_in_force("gpt-5-5", at=now())
+    assert was is not None
+    assert is_now is not None
+    assert (was.version, is_now.version) == (1, 3)
+
+
+def test_the_hot_path_sees_the_version_in_force_and_none_that_pays_nothing(catalog: services.LoadResult) -> None:
+    services.set_policy(model_id="gpt-5-5", actor="root", insurance_percent=50)
+    services.set_policy(model_id="gpt-image-2", actor="root", insurance_percent=0)
+    cache = CatalogCache()
+    cache.load(1)
+    model, off = cache.get("gpt-5-5"), cache.get("gpt-image-2")
+    assert model is not None
+    assert off is not None
+    newest = InsuranceVersion.objects.get(model_id="gpt-5-5", version=2)
+    assert model.insurance == InsurancePolicy(newest.id, 90_000, 50, 25)
+    assert off.insurance is None
+
+
+def test_policies_of_before_get_their_first_version(catalog: services.LoadResult) -> None:
+    InsuranceVersion.objects.all().delete()
+    services.set_policy(model_id="gpt-5-5", actor="root")
+    assert promises("gpt-5-5") == [(1, 90_000, 25, 25)]
+    services.load_catalog()
+    assert InsuranceVersion.objects.count() == 16

@@ -44,7 +44,8 @@ def test_a_model_is_switched_off_and_its_policy_changed(browser: Client, alice: 
     }
     page = {f"policy-0-{name}": value for name, value in figures.items()}
     page |= {"policy-TOTAL_FORMS": "1", "policy-INITIAL_FORMS": "1", "policy-0-model": "gpt-5-5"}
-    page |= {"prices-TOTAL_FORMS": "0", "prices-INITIAL_FORMS": "0"}
+    for log in ("prices", "insurance_versions"):
+        page |= {f"{log}-TOTAL_FORMS": "0", f"{log}-INITIAL_FORMS": "0"}
     assert browser.post(change(model), page).status_code == 302
     model.refresh_from_db()
     assert (model.is_enabled, model.policy.concurrency, model.policy.rpm) == (False, 3, 15_000)
