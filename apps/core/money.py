@@ -71,6 +71,11 @@ class Credits:
 NOTHING: Final = Credits(0)
 
 
+def payout_micro(charge_micro: int, percent: int) -> int:
+    """What `percent` of a charge comes to, in microcredits: what is paid out is rounded down once."""
+    return charge_micro * percent // 100
+
+
 def json_amount(micro: int) -> str:
     """Render microcredits as a JSON number of credits: `12`, `0.0136`. Never a float on the way."""
     whole, rest = divmod(abs(micro), MICRO_PER_CREDIT)

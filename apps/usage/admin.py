@@ -78,7 +78,11 @@ class UsageRecordAdmin(ReadOnlyAdmin[UsageRecord]):
     fieldsets: ClassVar[Any] = (
         (None, {"fields": ("request_shown", "account", "key_id", "model_id", "endpoint", "is_stream", "moment")}),
         ("Outcome", {"fields": ("status", "http_status", "error_code", "error_detail", "facts", "adapted")}),
-        ("Money", {"fields": ("charge", "compensation", "absorbed", "held", "is_estimated", "price_version_id")}),
+        ("Money", {"fields": ("charge", "absorbed", "held", "is_estimated", "price_version_id")}),
+        (
+            "Insurance",
+            {"fields": ("claim", "claim_trigger", "threshold_ms", "due", "compensation", "insurance_version_id")},
+        ),
         (
             "Tokens",
             {
@@ -98,7 +102,17 @@ class UsageRecordAdmin(ReadOnlyAdmin[UsageRecord]):
         ("Timing", {"fields": ("latency", "first_byte_ms", "queue_ms")}),
         ("Path", {"fields": ("provider", "route_id", "upstream_request_id", "session_id", "client")}),
     )
-    readonly_fields = ("request_shown", "moment", "account", "charge", "compensation", "absorbed", "held", "latency")
+    readonly_fields = (
+        "request_shown",
+        "moment",
+        "account",
+        "charge",
+        "due",
+        "compensation",
+        "absorbed",
+        "held",
+        "latency",
+    )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[UsageRecord]:
         return super().get_queryset(request).annotate(account_name=account_name_column())
@@ -136,6 +150,10 @@ class UsageRecordAdmin(ReadOnlyAdmin[UsageRecord]):
     @admin.display(description="Charge")
     def charge(self, record: UsageRecord) -> str:
         return credits_text(record.charge_micro)
+
+    @admin.display(description="Due")
+    def due(self, record: UsageRecord) -> str:
+        return credits_text(record.due_micro)
 
     @admin.display(description="Compensation")
     def compensation(self, record: UsageRecord) -> str:

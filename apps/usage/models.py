@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import ClassVar, Final
 
 from django.db import models
+from django.db.models import F, Q
 
-from apps.accounts.bounds import in_bounds
+from apps.accounts.bounds import in_bounds, in_bounds_if_any
+from apps.usage import record
 
 COUNTS: Final = (
     "input_tokens",
@@ -27,7 +29,8 @@ COUNTS: Final = (
 
 
 class UsageRecord(models.Model):
-    """Written in the transaction that moves the money. No foreign keys: it outlives what it names.
+    """Written in the transaction that moves the money, and once more where insurance pays for a stream. No foreign
+    keys: it outlives what it names.
 
     Partitioned by RANGE(request_id) on PostgreSQL: a UUIDv7 begins with its time.
     """
@@ -43,6 +46,15 @@ class UsageRecord(models.Model):
         RESPONSES = "responses"
         IMAGES = "images"
         MESSAGES = "messages"
+
+    class Claim(models.TextChoices):
+        """What became of a call's insurance; empty where it is not insured: it failed, or its model is not."""
+
+        NOT_TRIGGERED = record.NOT_TRIGGERED
+        DUE = record.DUE, "due: a stream's, to be paid in a moment"
+        PAID = record.PAID
+        CAPPED = record.CAPPED, "capped: the day's cap left less than was due, or nothing"
+        VOID = record.VOID, "void: the call was told that it failed"
 
     request_id = models.UUIDField(primary_key=True)
     account_id = models.UUIDField()
@@ -64,6 +76,13 @@ class UsageRecord(models.Model):
     image_output_tokens = models.BigIntegerField(default=0)
     server_tool_requests = models.BigIntegerField(default=0)
     price_version_id = models.UUIDField(null=True)
+    insurance_version_id = models.UUIDField(null=True)
+    threshold_ms = models.BigIntegerField(null=True, help_text="What the latency was held against.")
+    claim = models.CharField(max_length=14, choices=Claim, blank=True, default="", db_default="")
+    claim_trigger = models.CharField(max_length=14, blank=True, default="", db_default="")
+    due_micro = models.BigIntegerField(
+        default=0, db_default=0, help_text="What the insurance pays for the call, the day's cap left aside."
+    )
     charge_micro = models.BigIntegerField(default=0)
     compensated_micro = models.BigIntegerField(default=0)
     absorbed_micro = models.BigIntegerField(default=0)
@@ -86,8 +105,20 @@ class UsageRecord(models.Model):
 
     class Meta:
         ordering: ClassVar = ["-request_id"]
-        indexes: ClassVar = [models.Index(fields=["account_id", "-request_id"], name="usage_by_account")]
-        constraints: ClassVar = [models.CheckConstraint(condition=in_bounds(*COUNTS), name="usage_in_bounds")]
+        indexes: ClassVar = [
+            models.Index(fields=["account_id", "-request_id"], name="usage_by_account"),
+            models.Index(fields=["account_id", "request_id"], name="usage_due", condition=Q(claim=record.DUE)),
+            models.Index(fields=["-request_id"], name="usage_claims", condition=Q(due_micro__gt=0)),
+        ]
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=in_bounds(*COUNTS), name="usage_in_bounds"),
+            models.CheckConstraint(
+                condition=in_bounds("due_micro")
+                & in_bounds_if_any("threshold_ms")
+                & Q(compensated_micro__lte=F("due_micro"), due_micro__lte=F("charge_micro")),
+                name="usage_insurance_in_bounds",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"req_{self.request_id.hex}"

@@ -10,6 +10,14 @@ from typing import Any
 from apps.core.money import MAX_MICRO
 from apps.core.tokens import TokenUsage
 
+NOT_INSURED = ""
+NOT_TRIGGERED = "not_triggered"
+DUE = "due"
+PAID = "paid"
+CAPPED = "capped"
+VOID = "void"
+"""What became of a call's insurance: `UsageRecord.Claim` says more of each."""
+
 MAX_TEXT = {"error_detail": 300, "session_id": 200, "client": 200, "upstream_request_id": 120, "adapted": 3_000}
 """Columns that hold text from outside: cut to what fits, never an error."""
 
@@ -39,6 +47,11 @@ class Record:
     image_output_tokens: int = 0
     server_tool_requests: int = 0
     price_version_id: uuid.UUID | None = None
+    insurance_version_id: uuid.UUID | None = None
+    threshold_ms: int | None = None
+    claim: str = ""
+    claim_trigger: str = ""
+    due_micro: int = 0
     charge_micro: int = 0
     compensated_micro: int = 0
     absorbed_micro: int = 0

@@ -33,6 +33,7 @@ def record_facts(record: UsageRecord) -> dict[str, object]:
         },
         "credits_charged": json_number(record.charge_micro),
         "credits_compensated": json_number(record.compensated_micro),
+        "insurance": _insurance(record),
         "absorbed": json_number(record.absorbed_micro),
         "estimated": record.is_estimated,
         "latency_ms": record.latency_ms,
@@ -46,4 +47,17 @@ def record_facts(record: UsageRecord) -> dict[str, object]:
         "received_at": rfc3339(record.received_at),
         "first_byte_ms": record.first_byte_ms,
         "queue_ms": record.queue_ms,
+    }
+
+
+def _insurance(record: UsageRecord) -> dict[str, object] | None:
+    """What became of the call's insurance; None where it is not insured."""
+    if not record.claim:
+        return None
+    return {
+        "status": record.claim,
+        "trigger": record.claim_trigger or None,
+        "threshold_ms": record.threshold_ms,
+        "credits_due": json_number(record.due_micro),
+        "policy_version": None if record.insurance_version_id is None else str(record.insurance_version_id),
     }

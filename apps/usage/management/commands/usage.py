@@ -36,8 +36,9 @@ class Command(OperatorCommand):
 
 
 def _line(record: UsageRecord) -> str:
+    paid = f"  {Credits(record.compensated_micro)} paid back" if record.compensated_micro else ""
     return (
         f"{rfc3339(record.received_at)}  {show_request_id(record.request_id)}  {record.model_id}  {record.status}"
         f"  {record.input_tokens} in  {record.output_tokens} out  {Credits(record.charge_micro)} credits"
-        f"  {record.latency_ms} ms"
+        f"  {record.latency_ms} ms{paid}"
     )
