@@ -19,7 +19,7 @@ from apps.core.errors import rfc3339
 from apps.core.ids import new_id
 from apps.core.money import Credits
 from apps.keys.models import ApiKey, ModelLimit
-from apps.ledger.books import ABSORBED
+from apps.ledger.books import ABSORBED, COMPENSATION
 from apps.ledger.models import Balance, BudgetWindow, ClosedWindow, Hold
 from apps.ledger.rules import DAILY, HOURLY, LIFETIME, window_start
 from apps.ledger.store import orm
@@ -108,6 +108,8 @@ def _tell(windows: QuerySet[BudgetWindow] | list[BudgetWindow]) -> None:
             limit_micro = limits.get((window.account_id, window.scope, window.period))
             if window.scope == ABSORBED:
                 _tell_of_absorbed(window, limit_micro)
+            elif window.scope == COMPENSATION:
+                _tell_of_insurance(window, limit_micro)
             elif limit_micro:
                 _tell_of_budget(window, limit_micro)
 
@@ -119,6 +121,7 @@ def _limits(windows: Iterable[BudgetWindow]) -> Iterator[tuple[LimitKey, int | N
     for account in Account.objects.filter(id__in=accounts):
         yield (account.id, "account", DAILY), account.daily_budget_micro
         yield (account.id, ABSORBED, DAILY), account.absorbed_cap_micro
+        yield (account.id, COMPENSATION, DAILY), account.insurance_cap_micro
     keys = {key_id for window in windows if (key_id := _key_of(window.scope)) is not None}
     for key in ApiKey.objects.filter(id__in=keys):
         scope = f"key:{key.id}"
@@ -171,6 +174,16 @@ def _tell_of_absorbed(window: BudgetWindow, cap_micro: int | None) -> None:
             window.account_id,
             absorbed,
             Credits(cap_micro),
+        )
+
+
+def _tell_of_insurance(window: BudgetWindow, cap_micro: int | None) -> None:
+    if cap_micro is not None and window.spent_micro >= cap_micro:
+        notify(
+            account_id=window.account_id,
+            kind=Notification.Kind.INSURANCE_CAP,
+            subject=_name(window),
+            message=f"Insurance paid {Credits(window.spent_micro)} credits: no more of them on this day (UTC).",
         )
 
 

@@ -38,6 +38,12 @@ class PastCall:
     """Before and after the charge; None where there was nothing to charge."""
     reply: bytes | None
     """What it was answered, where its account keeps replies."""
+    latency_ms: int = 0
+    threshold_ms: int | None = None
+    claim: str = ""
+    """What became of its insurance, as its usage record says."""
+    claim_trigger: str = ""
+    compensated_micro: int = 0
 
 
 @dataclass(frozen=True, slots=True)

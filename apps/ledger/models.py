@@ -182,7 +182,8 @@ class Hold(models.Model):
 class BudgetWindow(models.Model):
     """How much of one limit is spent and held. `starts_at` is the window's turn by the store's clock.
 
-    `absorbed` counts what the house paid for the account in a day: nothing is ever held of it.
+    `absorbed` counts what the house paid for the account in a day, `compensation` what insurance paid to it: nothing is
+    ever held of them.
     """
 
     class Period(models.TextChoices):

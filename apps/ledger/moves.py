@@ -11,6 +11,7 @@ from apps.ledger.books import (
     CASH,
     CHARGE,
     CLAW_BACK,
+    COMPENSATION,
     CORRECTION,
     CUSTOMER,
     GRANT,
@@ -41,7 +42,7 @@ REPAYING: Final = frozenset({TOP_UP, REFUND, CORRECTION})
 
 def move(state: State, writes: Writes, asked: Move) -> Moved | MoveRefused:
     """Add what one movement adds. What takes from the customer may take no more than is free."""
-    done = _moved_before(state, asked)
+    done = moved_before(state, asked)
     if done is not None:
         return done
     if asked.kind == CLAW_BACK:
@@ -70,25 +71,29 @@ def _give(state: State, writes: Writes, asked: Move, granted_micro: int) -> uuid
 
 
 def annul(state: State, writes: Writes, asked: Release) -> None:
-    """Give back what a failed call was charged all the same. Its budgets keep the charge, and so does its record."""
+    """Give back what a failed call was charged all the same, less what insurance paid for it. Its budgets keep the
+    charge, and so does its record."""
     charge = state.entries.get((asked.request_id, CHARGE))
     if charge is None or (asked.request_id, CORRECTION) in state.entries:
         return
     refunded = state.refunds.get(asked.request_id, RefundState())
+    compensated = state.entries.get((asked.request_id, COMPENSATION))
+    back_micro = charge.amount_micro - refunded.amount_micro - (compensated.amount_micro if compensated else 0)
+    if back_micro <= 0:
+        return
     giving = Move(
         operation_id=asked.request_id,
         account_id=asked.account_id,
         kind=CORRECTION,
         debit=REVENUE,
         credit=CUSTOMER,
-        amount_micro=charge.amount_micro - refunded.amount_micro,
+        amount_micro=back_micro,
         reason="the call ended as failed before its charge was known to be made",
     )
-    if giving.amount_micro:
-        _give(state, writes, giving, charge.granted_micro - refunded.granted_micro)
+    _give(state, writes, giving, min(back_micro, charge.granted_micro - refunded.granted_micro))
 
 
-def _moved_before(state: State, asked: Move) -> Moved | None:
+def moved_before(state: State, asked: Move) -> Moved | None:
     """The first outcome of a movement that is told again."""
     entry = state.entries.get((asked.operation_id, asked.kind))
     owed = state.entries.get((asked.operation_id, OWED))

@@ -73,6 +73,10 @@ class Settle:
     windows: tuple[HeldWindow, ...] = ()
     reply: bytes | None = None
     """For repeats of the call, where its account keeps replies."""
+    payout_percent: int = 0
+    """What insurance pays back of the charge; 0 for nearly all."""
+    defers_payout: bool = False
+    """The record says what is due, and another step pays it: nobody waits for a stream's end."""
 
 
 @dataclass(slots=True)
@@ -128,6 +132,10 @@ class MoveRefused(Exception):
     balance larger than we can count."""
 
 
+class NotOwed(MoveRefused):
+    """A compensation of a call that was not charged, or was told that it failed and got its charge back."""
+
+
 @dataclass(frozen=True, slots=True)
 class Granted:
     amount_micro: int
@@ -150,6 +158,8 @@ class Settled:
     balance_after_micro: int
     absorbed_micro: int = 0
     is_repeated: bool = False
+    compensated_micro: int = 0
+    """What insurance paid back with it, after that balance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +329,8 @@ class State:
     """Windows that were not on file: what they say was counted from the usage log and the holds."""
     recounted: dict[uuid.UUID, tuple[HeldWindow, ...]] = field(default_factory=dict)
     """Holds that count in those from now on, with all windows that they count in."""
+    insurance_caps: dict[uuid.UUID, int | None] = field(default_factory=dict)
+    """What insurance may pay an account in a day, None without limit: only read where it pays something."""
     known_calls: dict[KnownKey, KnownCall] = field(default_factory=dict)
     """The calls that idempotency keys belong to: those that holds of this batch name."""
 

@@ -13,7 +13,18 @@ from typing import Final
 from apps.core.errors import LimitFacts
 from apps.core.money import MAX_MICRO
 from apps.ledger import grants
-from apps.ledger.books import ABSORBED, ABSORPTION, CHARGE, CUSTOMER, REVENUE, balance_of, enter, window_of
+from apps.ledger.books import (
+    ABSORBED,
+    ABSORPTION,
+    CHARGE,
+    COMPENSATION,
+    CUSTOMER,
+    REVENUE,
+    balance_of,
+    enter,
+    window_of,
+)
+from apps.ledger.compensation import compensate, insure
 from apps.ledger.idempotency import KeptReply
 from apps.ledger.moves import annul, move
 from apps.ledger.operations import (
@@ -95,6 +106,8 @@ def _decide_return(state: State, writes: Writes, operation: Settle | Release | E
     if isinstance(operation, Settle):
         return settle(state, writes, operation)
     if isinstance(operation, Move):
+        if operation.kind == COMPENSATION:
+            return compensate(state, writes, operation, today=_today(COMPENSATION, state.now))
         return move(state, writes, operation)
     return release(state, writes, operation)
 
@@ -165,7 +178,7 @@ def settle(state: State, writes: Writes, asked: Settle) -> Settled:
     done = state.entries.get((asked.request_id, CHARGE))
     absorbed_before = state.entries.get((asked.request_id, ABSORBED))
     if done is not None or absorbed_before is not None:
-        return _settled_before(done, absorbed_before)
+        return _settled_before(done, absorbed_before, state.entries.get((asked.request_id, COMPENSATION)))
     balance = balance_of(state, asked.account_id)
     quote = min(asked.charge_micro, MAX_MICRO)
     known = state.holds.get(asked.request_id)
@@ -213,21 +226,24 @@ def settle(state: State, writes: Writes, asked: Settle) -> Settled:
             absorbed,
             reason="the call cost more than its hold and what else was usable",
         )
-        today = _absorbed_window(state.now)
+        today = _today(ABSORBED, state.now)
         room = window_of(state, asked.account_id, today)
         room.spent_micro = min(MAX_MICRO, room.spent_micro + absorbed)
         writes.windows.add((asked.account_id, today.scope, today.period, today.starts_at))
-    return Settled(charge, before, balance.balance_micro, absorbed)
+    after, compensated = balance.balance_micro, 0
+    if asked.payout_percent:
+        compensated = insure(state, writes, asked, charge, today=_today(COMPENSATION, state.now))
+    return Settled(charge, before, after, absorbed, compensated_micro=compensated)
 
 
-def _absorbed_window(now: datetime) -> HeldWindow:
+def _today(scope: str, now: datetime) -> HeldWindow:
     """What the house pays for an account is counted by the day in which it pays, not that of the hold."""
-    return HeldWindow(ABSORBED, DAILY, window_start(DAILY, now), NO_LIMIT)
+    return HeldWindow(scope, DAILY, window_start(DAILY, now), NO_LIMIT)
 
 
 def _refuse_absorbed(state: State, asked: Hold) -> HoldRefused | None:
     """Stop an account for the day once the house has paid as much for it as it will."""
-    today = _absorbed_window(state.now)
+    today = _today(ABSORBED, state.now)
     paid = state.windows.get((asked.account_id, today.scope, today.period, today.starts_at))
     cap_micro = state.keys[asked.key_id].absorbed_cap_micro
     if paid is None or cap_micro is None or not paid.spent_micro or paid.spent_micro < cap_micro:
@@ -235,7 +251,7 @@ def _refuse_absorbed(state: State, asked: Hold) -> HoldRefused | None:
     return refusal_of_absorbed(cap_micro, paid.spent_micro, window_end(DAILY, today.starts_at))
 
 
-def _settled_before(charge: EntryState | None, absorbed: EntryState | None) -> Settled:
+def _settled_before(charge: EntryState | None, absorbed: EntryState | None, compensation: EntryState | None) -> Settled:
     first = charge or absorbed
     assert first is not None
     return Settled(
@@ -244,6 +260,7 @@ def _settled_before(charge: EntryState | None, absorbed: EntryState | None) -> S
         first.balance_after_micro,
         absorbed.amount_micro if absorbed else 0,
         is_repeated=True,
+        compensated_micro=compensation.amount_micro if compensation else 0,
     )
 
 

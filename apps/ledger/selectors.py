@@ -9,6 +9,7 @@ from typing import Any
 from django.db.models import Sum
 
 from apps.catalog.models import PriceVersion
+from apps.catalog.selectors import insurance_facts
 from apps.core.errors import rfc3339
 from apps.core.ids import show_request_id
 from apps.core.money import NOTHING, Credits, json_number
@@ -79,6 +80,7 @@ def explain(request_id: uuid.UUID) -> dict[str, Any]:
             "upstream_request_id": record.upstream_request_id or None,
             "credits_held": json_number(record.held_micro),
             "price": _price(record.price_version_id),
+            "insurance_policy": insurance_facts(record.insurance_version_id),
         }
     # With its account the request's entries are found by their key, in one partition.
     entries = Entry.objects.filter(account_id=known.account_id, operation_id=request_id).order_by("seq")

@@ -108,7 +108,7 @@ def refund(
     if amount is not None:
         _check_positive(amount)
     with transaction.atomic():
-        _lock(account_id)
+        lock_account(account_id)
         if amount is None:
             known = _find(account_id, reference, books.REFUND)
             amount = Credits(known[0].amount_micro) if known else refundable(account_id, request_id)
@@ -173,7 +173,7 @@ def _book(asked: Move, what: str) -> Movement:
         raise BadMovement(f"{what} needs a reference of 1 to {MAX_REFERENCE_LENGTH} characters")
     with transaction.atomic():
         # The account's row first, as every writer of its money does: then no other can use the same reference.
-        _lock(asked.account_id)
+        lock_account(asked.account_id)
         known = _find(asked.account_id, asked.reference, asked.kind)
         if known:
             return _repeat(known, asked)
@@ -194,7 +194,8 @@ def _book(asked: Move, what: str) -> Movement:
     )
 
 
-def _lock(account_id: uuid.UUID) -> None:
+def lock_account(account_id: uuid.UUID) -> None:
+    """Take the account's money for this transaction. Raises: BadMovement, where there is none."""
     if not Balance.objects.select_for_update(no_key=True).filter(account_id=account_id).first():
         raise BadMovement(f"there is no account {account_id}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -19,7 +19,7 @@ from django.db.models.functions import Now
 from apps.accounts.models import Account
 from apps.core.ids import show_request_id
 from apps.core.money import MAX_MICRO, Credits
-from apps.ledger.books import ABSORBED, CUSTOMER, HOUSE, RECEIVABLE
+from apps.ledger.books import ABSORBED, COMPENSATION, CUSTOMER, HOUSE, RECEIVABLE
 from apps.ledger.journal.survey import survey
 from apps.ledger.models import Balance, BudgetWindow, ClosedWindow, Entry, Grant, Hold, ProcessLease
 from apps.ledger.rules import LIFETIME
@@ -33,6 +33,8 @@ SWEEP_GRACE = timedelta(seconds=60)
 """A hold of a dead process is a problem only when the sweeper had this long to expire it."""
 LEASE_LIFE = timedelta(seconds=LEASE_LIFE_S)
 CHUNK = 5_000
+MORE_CHECKS: list[Callable[[Callable[[str], None]], None]] = []
+"""Proofs of apps that build on the ledger, which they add when they are ready. Each adds a line per problem."""
 GIVING = (Entry.Kind.GRANT, Entry.Kind.REFUND, Entry.Kind.CORRECTION)
 """Kinds of entries that a grant can come from."""
 
@@ -63,9 +65,12 @@ def verify_ledger() -> Report:
         held = _check_holds(report)
         _check_windows(report, held)
         _check_lifetimes(report)
-        _check_absorbed(report)
+        _check_days(report, ABSORBED, "the house")
+        _check_days(report, COMPENSATION, "insurance")
         _check_chains(report)
         _check_records(report)
+        for check in MORE_CHECKS:
+            check(report.add)
     _check_journals(report)
     return report
 
@@ -150,19 +155,19 @@ def _check_lifetimes(report: Report) -> None:
             )
 
 
-def _check_absorbed(report: Report) -> None:
-    """Compare what the house paid for each account, by its entries, with the days that count it towards the cap."""
-    entries = Entry.objects.filter(kind=Entry.Kind.ABSORBED).order_by().values_list("account_id")
+def _check_days(report: Report, kind: str, payer: str) -> None:
+    """Compare what was paid for each account, by its entries, with the days that count it towards the cap."""
+    entries = Entry.objects.filter(kind=kind).order_by().values_list("account_id")
     paid = dict(entries.annotate(sum=Sum("amount_micro")))
     counted: dict[uuid.UUID, int] = defaultdict(int)
     for windows in (BudgetWindow.objects, ClosedWindow.objects):
-        days = windows.filter(scope=ABSORBED).order_by().values_list("account_id")
+        days = windows.filter(scope=kind).order_by().values_list("account_id")
         for account_id, amount in days.annotate(sum=Sum("spent_micro")):
             counted[account_id] += amount
     for account_id in paid.keys() | counted.keys():
         if min(paid.get(account_id, 0), MAX_MICRO) != min(counted[account_id], MAX_MICRO):
             report.add(
-                f"account {account_id}: the house paid {Credits(paid.get(account_id, 0))}, its days count"
+                f"account {account_id}: {payer} paid {Credits(paid.get(account_id, 0))}, its days count"
                 f" {Credits(counted[account_id])}"
             )
 

@@ -56,14 +56,19 @@ class Account:
     balance: int = 0
     owed: int = 0
     cap: int | None = UNLIMITED
+    insurance_cap: int | None = UNLIMITED
     is_frozen: bool = False
     given: list[Given] = field(default_factory=list)
     holds: dict[str, Held] = field(default_factory=dict)
     spent: dict[tuple[str, str, int], int] = field(default_factory=lambda: defaultdict(int))
     absorbed: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    insured: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    """Day -> what insurance paid in it."""
     charges: dict[str, Charged] = field(default_factory=dict)
-    receipts: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """Call -> what was charged and absorbed, where that was anything."""
+    receipts: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    """Call -> what was charged, absorbed and compensated, where that was anything."""
+    due: dict[str, int] = field(default_factory=dict)
+    """Call -> what insurance owes for it."""
     entries: list[tuple[str, int, int]] = field(default_factory=list)
     """kind, amount, and what of it nobody paid for."""
 
@@ -168,8 +173,8 @@ class Account:
         self.holds[call] = Held(amount, windows)
         return amount
 
-    def settle(self, call: str, quote: int) -> tuple[int, int]:
-        """What is charged and what the house pays; the same again, where it was told before."""
+    def settle(self, call: str, quote: int, *, percent: int = 0, is_stream: bool = False) -> tuple[int, int, int]:
+        """What is charged, what the house pays, and what insurance pays; the same again, where it was told before."""
         if call in self.receipts:
             return self.receipts[call]
         hold = self.holds.get(call)
@@ -187,9 +192,21 @@ class Account:
         if quote > charge:
             self.entries.append(("absorbed", quote - charge, 0))
             self.absorbed[self.day] += quote - charge
+        due, paid = charge * percent // 100, 0
+        if due and is_stream:
+            self.due[call] = due
+        elif due:
+            paid = self._compensate(due)
         if quote:
-            self.receipts[call] = (charge, quote - charge)
-        return charge, quote - charge
+            self.receipts[call] = (charge, quote - charge, paid)
+        return charge, quote - charge, paid
+
+    def pay_due(self, call: str) -> int:
+        """What insurance pays for a stream, after its settlement."""
+        paid = self._compensate(self.due.pop(call))
+        charge, absorbed, _ = self.receipts[call]
+        self.receipts[call] = (charge, absorbed, paid)
+        return paid
 
     def release(self, call: str) -> bool:
         """Whether it was open."""
@@ -210,6 +227,14 @@ class Account:
                     self._enter("expiry", part, granted=part, to_customer=False)
 
     # How.
+
+    def _compensate(self, due: int) -> int:
+        left = due if self.insurance_cap is None else max(0, self.insurance_cap - self.insured[self.day])
+        paid = min(due, left)
+        if paid:
+            self._enter("compensation", paid, to_customer=True)
+            self.insured[self.day] += paid
+        return paid
 
     def _enter(self, kind: str, amount: int, *, to_customer: bool, granted: int = 0) -> None:
         self.balance += amount if to_customer else -amount

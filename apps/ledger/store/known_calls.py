@@ -24,7 +24,8 @@ READ_KNOWN_CALL: Final = (
     " record.model_id, record.is_stream, record.received_at, record.is_estimated, record.charge_micro,"
     " record.absorbed_micro, record.input_tokens, record.cache_read_tokens, record.cache_write_5m_tokens,"
     " record.cache_write_1h_tokens, record.output_tokens, record.reasoning_tokens, record.image_input_tokens,"
-    " record.image_output_tokens, record.server_tool_requests"
+    " record.image_output_tokens, record.server_tool_requests, record.latency_ms, record.threshold_ms, record.claim,"
+    " record.claim_trigger, record.compensated_micro"
     " FROM ledger_idempotencykey known"
     " LEFT JOIN ledger_hold hold ON hold.request_id = known.request_id AND hold.state = 'open'"
     " LEFT JOIN usage_usagerecord record ON record.request_id = known.request_id"
@@ -59,6 +60,11 @@ class _Record(msgspec.Struct):
     image_input_tokens: int
     image_output_tokens: int
     server_tool_requests: int
+    latency_ms: int
+    threshold_ms: int | None
+    claim: str
+    claim_trigger: str
+    compensated_micro: int
 
 
 class _Past(msgspec.Struct):
@@ -163,4 +169,9 @@ def _past_call(past: _Past) -> PastCall:
         absorbed_micro=record.absorbed_micro,
         balances_micro=past.balances_micro,
         reply=past.reply,
+        latency_ms=record.latency_ms,
+        threshold_ms=record.threshold_ms,
+        claim=record.claim,
+        claim_trigger=record.claim_trigger,
+        compensated_micro=record.compensated_micro,
     )

@@ -42,6 +42,7 @@ from apps.ledger.store.wanted import (
     MissingWindow,
     WantedWindow,
     forgotten_windows,
+    insured_accounts,
     missing_windows,
     open_window,
     possible_entries,
@@ -110,6 +111,8 @@ def _read(operations: Sequence[Operation]) -> State:
             key.expires_at,
             key.account.absorbed_cap_micro,
         )
+    insured = Account.objects.filter(id__in=insured_accounts(operations))
+    state.insurance_caps = dict(insured.values_list("id", "insurance_cap_micro"))
     _read_windows(wanted_windows(operations), state)
     for missing in missing_windows(state, operations):
         _open_window(missing, state)

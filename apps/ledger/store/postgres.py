@@ -34,6 +34,7 @@ from apps.ledger.store.rows import (
     collect_entries,
     collect_grants,
     collect_holds,
+    collect_insurance_caps,
     collect_keys,
     collect_refunds,
     collect_windows,
@@ -45,6 +46,7 @@ from apps.ledger.store.rows import (
 from apps.ledger.store.statements import Statements
 from apps.ledger.store.wanted import (
     forgotten_windows,
+    insured_accounts,
     may_repeat,
     missing_windows,
     possible_entries,
@@ -63,6 +65,7 @@ READ_KEYS: Final = "read_keys"
 READ_ENTRIES: Final = "read_entries"
 READ_GRANTS: Final = "read_grants"
 READ_REFUNDS: Final = "read_refunds"
+READ_INSURANCE_CAPS: Final = "read_insurance_caps"
 COUNT_WINDOWS: Final = "count_windows"
 RECOUNT_HOLDS: Final = "recount_holds"
 WRITE_BATCH: Final = "write_batch"
@@ -87,6 +90,7 @@ FILES: Final = (
     READ_ENTRIES,
     READ_GRANTS,
     READ_REFUNDS,
+    READ_INSURANCE_CAPS,
     COUNT_WINDOWS,
     RECOUNT_HOLDS,
     WRITE_BATCH,
@@ -328,6 +332,10 @@ def _ask(statements: Statements, operations: Sequence[Operation], *, lock: str, 
     if refunded:
         statements.ask(READ_REFUNDS, *_pairs(refunded))
         collectors.append(collect_refunds)
+    insured = insured_accounts(operations)
+    if insured:
+        statements.ask(READ_INSURANCE_CAPS, array(insured))
+        collectors.append(collect_insurance_caps)
     return collectors
 
 

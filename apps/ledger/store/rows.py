@@ -40,6 +40,7 @@ decode_windows = msgspec.json.Decoder(list[tuple[uuid.UUID, str, str, datetime, 
 decode_keys = msgspec.json.Decoder(list[tuple[uuid.UUID, bool, bool, datetime | None, int | None]]).decode
 decode_entries = msgspec.json.Decoder(list[tuple[uuid.UUID, str, uuid.UUID, int, int, int, int]]).decode
 decode_grants = msgspec.json.Decoder(list[tuple[uuid.UUID, uuid.UUID, int, int, int, datetime | None, datetime]]).decode
+decode_caps = msgspec.json.Decoder(dict[uuid.UUID, int | None]).decode
 decode_refunds = msgspec.json.Decoder(list[tuple[uuid.UUID, int, int]]).decode
 decode_counts = msgspec.json.Decoder(
     list[tuple[uuid.UUID, str, str, datetime, int, list[tuple[uuid.UUID, int, bool, tuple[HeldWindow, ...]]]]]
@@ -103,6 +104,11 @@ def collect_refunds(answer: bytes | None, state: State) -> None:
     if answer is not None:
         for request_id, amount_micro, granted_micro in decode_refunds(answer):
             state.refunds[request_id] = RefundState(amount_micro, granted_micro)
+
+
+def collect_insurance_caps(answer: bytes | None, state: State) -> None:
+    if answer is not None:
+        state.insurance_caps.update(decode_caps(answer))
 
 
 def array(ids: Iterable[uuid.UUID]) -> str:

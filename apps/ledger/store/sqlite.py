@@ -45,6 +45,7 @@ from apps.ledger.store.wanted import (
     MissingWindow,
     WantedWindow,
     forgotten_windows,
+    insured_accounts,
     may_repeat,
     missing_windows,
     open_window,
@@ -71,6 +72,7 @@ READ_KEYS: Final = (
     "SELECT k.id, k.status, k.expires_at, a.status, a.absorbed_cap_micro FROM keys_apikey k"
     " JOIN accounts_account a ON a.id = k.account_id WHERE k.id IN ({})"
 )
+READ_INSURANCE_CAPS: Final = "SELECT id, insurance_cap_micro FROM accounts_account WHERE id IN ({})"
 READ_WINDOW: Final = (
     "SELECT spent_micro, held_micro FROM ledger_budgetwindow"
     " WHERE account_id = ? AND scope = ? AND period = ? AND starts_at = ?"
@@ -233,6 +235,8 @@ def _read(connection: sqlite3.Connection, operations: Sequence[Operation]) -> St
     keys = {operation.key_id for operation in operations if isinstance(operation, Hold)}
     for key_id, *facts in _select(connection, READ_KEYS, keys):
         state.keys[uuid.UUID(key_id)] = key_state(*facts)
+    for account_id, cap_micro in _select(connection, READ_INSURANCE_CAPS, insured_accounts(operations)):
+        state.insurance_caps[uuid.UUID(account_id)] = cap_micro
     read_known_calls(connection, operations, state)
     _read_windows(connection, wanted_windows(operations), state)
     for missing in missing_windows(state, operations):

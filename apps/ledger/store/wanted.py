@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final
 
 from apps.core.ids import time_bound
-from apps.ledger.books import ABSORBED
+from apps.ledger.books import ABSORBED, COMPENSATION
 from apps.ledger.operations import (
     NO_LIMIT,
     HeldWindow,
@@ -46,10 +46,20 @@ class MissingWindow:
     since: uuid.UUID
 
 
+def insured_accounts(operations: Sequence[Operation]) -> set[uuid.UUID]:
+    """The accounts that insurance pays something in this batch; hardly ever any."""
+    return {
+        operation.account_id
+        for operation in operations
+        if (isinstance(operation, Settle) and operation.payout_percent and not operation.defers_payout)
+        or (isinstance(operation, Move) and operation.kind == COMPENSATION)
+    }
+
+
 def wanted_windows(operations: Sequence[Operation]) -> set[WantedWindow]:
     """The windows that holds will be guarded by or count in all the same, that the others' holds count in, and what the
     house paid for the account today."""
-    wanted: set[WantedWindow] = set()
+    wanted: set[WantedWindow] = {(account_id, COMPENSATION, DAILY, None) for account_id in insured_accounts(operations)}
     for operation in operations:
         if isinstance(operation, (Hold, Settle)):
             wanted.add((operation.account_id, ABSORBED, DAILY, None))
@@ -130,8 +140,13 @@ def forgotten_windows(state: State, operations: Sequence[Operation]) -> set[Wind
 
 
 def unfiled_windows(state: State, operations: Sequence[Operation]) -> set[WindowKey]:
-    """Windows of holds that end now and are not on file any more: they were closed, and are counted in all the same."""
-    unfiled: set[WindowKey] = set()
+    """Windows of holds that end now and are not on file any more: they were closed, and are counted in all the same.
+    And today's of insurance, which is closed already where the batch began before midnight."""
+    unfiled: set[WindowKey] = {
+        key
+        for account_id in insured_accounts(operations)
+        if (key := (account_id, COMPENSATION, DAILY, window_start(DAILY, state.now))) not in state.windows
+    }
     for operation in operations:
         if isinstance(operation, (Move, Hold)):
             continue
