@@ -26,6 +26,9 @@ QUEUES: Final = ("default", "money", "maintenance")
 """A worker takes from all of them unless told otherwise (`--queues money`)."""
 VISIBILITY_S: Final = 15 * 60
 """When a worker dies whole, its tasks come back after this; no task runs nearly so long."""
+BROKER_PATIENCE_S: Final = 2.0
+MESSAGE_LIFE_S: Final = 60.0
+"""Sweeps found what a message told, when it is older than this."""
 
 app = Celery("hypereal")
 app.conf.update(
@@ -60,6 +63,13 @@ app.conf.update(
 )
 app.set_default()
 app.autodiscover_tasks()
+
+
+def send(task: str, *, queue: str) -> None:
+    """Ask a worker to run a task soon. Raises, where the broker does not take it in a moment, what its client does."""
+    timeouts = {"socket_timeout": BROKER_PATIENCE_S, "socket_connect_timeout": BROKER_PATIENCE_S}
+    with app.connection_for_write(transport_options=app.conf.broker_transport_options | timeouts) as connection:
+        app.send_task(task, queue=queue, connection=connection, retry=False, expires=MESSAGE_LIFE_S)
 
 
 @worker_init.connect

@@ -19,6 +19,7 @@ class Job:
 
 SCHEDULE: Final = (
     Job("ledger.sweep", every_s=10),
+    Job("insurance.pay_due", every_s=5),
     Job("ledger.sweep_grants", every_s=60),
     Job("ledger.tend_windows", every_s=60),
     Job("ledger.forget_keys", every_s=10 * 60),

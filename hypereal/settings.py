@@ -35,6 +35,7 @@ INSTALLED_APPS = [
     "apps.keys.apps.KeysConfig",
     "apps.usage.apps.UsageConfig",
     "apps.ledger.apps.LedgerConfig",
+    "apps.insurance.apps.InsuranceConfig",
     "apps.gateway.apps.GatewayConfig",
 ]
 
@@ -149,6 +150,7 @@ UNFOLD = {
                 "items": [
                     _link("Models", "category", "catalog_model"),
                     _link("Prices", "sell", "catalog_priceversion"),
+                    _link("Insurance policies", "policy", "catalog_insuranceversion"),
                     _link("Notices", "campaign", "catalog_notice"),
                     _link("Routes", "alt_route", "upstreams_route"),
                     _link("Alerts", "warning", "accounts_operatoralert"),
@@ -161,6 +163,7 @@ UNFOLD = {
                     _link("Ledger entries", "receipt_long", "ledger_entry"),
                     _link("Grants", "redeem", "ledger_grant"),
                     _link("Open holds", "hourglass_top", "ledger_hold"),
+                    _link("Insurance claims", "health_and_safety", "insurance_claim"),
                 ],
             },
         ],

@@ -20,6 +20,7 @@ def test_every_task_of_the_schedule_exists_and_beat_sends_it() -> None:
     assert {job.task for job in SCHEDULE} <= set(app.tasks)
     assert {name: entry["schedule"] for name, entry in app.conf.beat_schedule.items()} == {
         "ledger.sweep": 10.0,
+        "insurance.pay_due": 5.0,
         "ledger.sweep_grants": 60.0,
         "ledger.tend_windows": 60.0,
         "ledger.forget_keys": 600.0,

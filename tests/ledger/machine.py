@@ -5,6 +5,7 @@ What people move goes through the services, what calls move through the hot path
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final
@@ -18,6 +19,7 @@ from apps.accounts.services import set_account
 from apps.core import clock
 from apps.core.ids import new_id
 from apps.core.money import Credits
+from apps.insurance.services import pay_due
 from apps.ledger import services
 from apps.ledger.budgets import tend_windows
 from apps.ledger.models import Balance, BudgetWindow, ClosedWindow, Entry, Grant
@@ -49,6 +51,7 @@ HOUR: Final = timedelta(hours=1)
 amounts = st.integers(0, 400)
 some = st.integers(1, 400)
 which = st.integers(0, 10**6)
+percents = st.sampled_from([0, 25, 100])
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -63,7 +66,9 @@ class LedgerMachine(RuleBasedStateMachine):
         super().__init__()
         self.model = Account()
         self.holds: list[Hold] = []
-        self.quotes: dict[str, int] = {}
+        self.quotes: dict[str, tuple[int, int, bool]] = {}
+        self.due: dict[uuid.UUID, UsageRecord] = {}
+        """Records of streams that insurance owes for, put by where hours pass."""
         self.checked = 0
 
     @initialize()
@@ -128,6 +133,12 @@ class LedgerMachine(RuleBasedStateMachine):
         set_account(account_id=self.payer.account_id, actor="tests", absorbed_cap=amount)
         self.model.cap = cap
 
+    @rule(cap=st.none() | st.integers(0, 100))
+    def set_insurance_cap(self, cap: int | None) -> None:
+        amount = None if cap is None else Credits(cap)
+        set_account(account_id=self.payer.account_id, actor="tests", insurance_cap=amount)
+        self.model.insurance_cap = cap
+
     # Calls.
 
     @rule(wanted=amounts, least=amounts, limits=st.lists(st.none() | amounts, min_size=5, max_size=5))
@@ -139,9 +150,22 @@ class LedgerMachine(RuleBasedStateMachine):
         self.commit([self.new_hold(wanted, wanted, [None] * 5)])
 
     @precondition(lambda self: self.holds)
-    @rule(call=which, quote=amounts)
-    def settle(self, call: int, quote: int) -> None:
-        self.commit([self.end_of(call, quote)])
+    @rule(call=which, quote=amounts, percent=percents, is_stream=st.booleans())
+    def settle(self, call: int, quote: int, percent: int, is_stream: bool) -> None:
+        self.commit([self.end_of(call, quote, percent, is_stream)])
+
+    @precondition(lambda self: self.model.due)
+    @rule()
+    def pay_due(self) -> None:
+        """What insurance owes, found by its records: also those of days ago."""
+        for row in self.due.values():
+            row.save(force_insert=True)
+        pay_due()
+        self.model.lapse()
+        for call in sorted(self.model.due):
+            self.model.pay_due(call)
+        UsageRecord.objects.filter(request_id__in=self.due).delete()
+        self.due.clear()
 
     @precondition(lambda self: self.holds)
     @rule(call=which, is_expiry=st.booleans())
@@ -238,9 +262,10 @@ class LedgerMachine(RuleBasedStateMachine):
                 }[period]
                 if any(told) or (scope, period, starts_at) in kept:
                     expected[scope, period, starts_at] = told
-        for number, absorbed in self.model.absorbed.items():
-            if absorbed:
-                expected["absorbed", "daily", day - (self.model.day - number) * 24 * HOUR] = (absorbed, 0)
+        for scope, days in (("absorbed", self.model.absorbed), ("compensation", self.model.insured)):
+            for number, paid in days.items():
+                if paid:
+                    expected[scope, "daily", day - (self.model.day - number) * 24 * HOUR] = (paid, 0)
         assert kept == expected
 
     def teardown(self) -> None:
@@ -288,13 +313,15 @@ class LedgerMachine(RuleBasedStateMachine):
             new_id(), self.payer.account_id, self.payer.key_id, MODEL_ID, self.payer.process_id, wanted, least, guards
         )
 
-    def end_of(self, call: int, quote: int) -> Settle | Release:
+    def end_of(self, call: int, quote: int, percent: int = 0, is_stream: bool = False) -> Settle | Release:
         """A settlement; of a call that was settled before, the same one again; of one that gave its hold back, that."""
         hold = self.holds[call % len(self.holds)]
         if name(hold) not in self.model.holds and name(hold) not in self.model.receipts:
             return Release(hold.request_id, hold.account_id, None)
-        quote = self.quotes.setdefault(name(hold), quote)
-        return Settle(hold.request_id, hold.account_id, quote, self.payer.record(hold))
+        quote, percent, is_stream = self.quotes.setdefault(name(hold), (quote, percent, is_stream))
+        record = self.payer.record(hold)
+        record.claim_trigger = "latency" if percent else ""
+        return Settle(hold.request_id, hold.account_id, quote, record, payout_percent=percent, defers_payout=is_stream)
 
     def commit(self, operations: list[Operation], *, is_repeat: bool = False) -> None:
         outcomes = self.door.commit(operations, is_repeat=is_repeat)
@@ -313,7 +340,13 @@ class LedgerMachine(RuleBasedStateMachine):
         call = operation.request_id.hex
         if isinstance(operation, Settle):
             assert isinstance(outcome, Settled)
-            assert (outcome.charge_micro, outcome.absorbed_micro) == self.model.settle(call, operation.charge_micro)
+            told = (outcome.charge_micro, outcome.absorbed_micro, outcome.compensated_micro)
+            assert told == self.model.settle(
+                call,
+                operation.charge_micro,
+                percent=operation.payout_percent,
+                is_stream=operation.defers_payout,
+            )
         else:
             assert isinstance(outcome, Released)
             end = self.model.release if isinstance(operation, Release) else self.model.expire
@@ -362,6 +395,8 @@ class LedgerMachine(RuleBasedStateMachine):
         spell = hours * HOUR
         turned = ("hourly",) if hours < 24 else ("hourly", "daily")
         mine = {"account_id": self.payer.account_id}
+        for row in UsageRecord.objects.filter(claim="due", **mine):
+            self.due[row.request_id] = row
         UsageRecord.objects.filter(**mine).delete()
         Grant.objects.filter(**mine).update(expires_at=F("expires_at") - spell)
         for windows in (BudgetWindow.objects, ClosedWindow.objects):
