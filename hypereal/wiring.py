@@ -19,6 +19,8 @@ from apps.catalog.notices import keep_notice
 from apps.core.ids import new_id
 from apps.gateway.stores import POLL_S, Stores
 from apps.governor.store.memory import MemoryGovernor
+from apps.insurance.payer import Payer
+from apps.insurance.services import pay_due
 from apps.keys.cache import KeyCache
 from apps.ledger.committer import Committer
 from apps.ledger.journal.journal import Journal
@@ -44,6 +46,9 @@ class Wiring:
         self._environment = environment
         self._poll: asyncio.Task[None] | None = None
         self._scheduler = Scheduler()
+        self._payer = Payer(
+            pay=pay_due, tell=None if environment.is_embedded else _tell_worker, after=connections.close_all
+        )
         process_id, journal_dir = new_id(), environment.journal_dir
         self.stores = Stores(
             keys=KeyCache(),
@@ -63,6 +68,7 @@ class Wiring:
             after_last_look=connections.close_all,
             keep_notice=keep_notice,
             keep_alert=_keep_alert,
+            claims_due=self._payer.note,
         )
 
     def _why_not_ready(self) -> str | None:
@@ -96,6 +102,7 @@ class Wiring:
             # journal is settled by now, by holds that were still open.
             await asyncio.to_thread(_sweep_embedded, self.stores.ledger)
             self._scheduler.start()
+        self._payer.start()
         self._poll = asyncio.create_task(self._poll_forever(), name="snapshots")
         health.watch("ledger", self._why_not_ready)
         health.publish("ledger", self._ledger_figures)
@@ -110,6 +117,7 @@ class Wiring:
         if self._poll is not None:
             self._poll.cancel()
             await asyncio.gather(self._poll, return_exceptions=True)
+        await asyncio.to_thread(self._payer.stop)
         if self._environment.is_embedded:
             await asyncio.to_thread(self._scheduler.stop)
         await self.stores.ledger.stop()
@@ -131,6 +139,13 @@ class Wiring:
 
 def _keep_alert(kind: str, subject: str, message: str, times: int) -> None:
     alert(kind=kind, subject=subject, message=message, times=times)
+
+
+def _tell_worker() -> None:
+    # Celery is a worker's and beat's: a web process loads it when there is something to tell, and not before.
+    from hypereal.celery import send
+
+    send("insurance.pay_due", queue="money")
 
 
 def _ledger_store(environment: Environment) -> LedgerStore:

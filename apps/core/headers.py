@@ -33,6 +33,13 @@ IMAGE_IPM_LIMIT: Final = b"x-hypereal-managed-image-ipm-limit"
 IMAGE_IPM_REMAINING: Final = b"x-hypereal-managed-image-ipm-remaining"
 CIRCUIT: Final = b"x-hypereal-managed-circuit"
 
+# The insurance's.
+INSURANCE_STATUS: Final = b"x-hypereal-insurance-status"
+INSURANCE_TRIGGER: Final = b"x-hypereal-insurance-trigger"
+INSURANCE_LATENCY_MS: Final = b"x-hypereal-insurance-latency-ms"
+INSURANCE_THRESHOLD_MS: Final = b"x-hypereal-insurance-threshold-ms"
+INSURANCE_CREDITS: Final = b"x-hypereal-insurance-credits"
+
 # Money's.
 REPLAYED: Final = b"idempotent-replayed"
 MAX_TOKENS: Final = b"x-hypereal-max-tokens"

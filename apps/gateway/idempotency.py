@@ -10,7 +10,7 @@ from apps.core import headers
 from apps.core.ids import show_request_id
 from apps.dialects.protocol import Dialect, InvalidRequest
 from apps.dialects.replayed import Silent, silent_reply, silent_stream
-from apps.gateway import respond
+from apps.gateway import insuring, respond
 from apps.gateway.call import Call, Send
 from apps.gateway.keeping import mark_of
 from apps.gateway.permit import Permit
@@ -54,7 +54,9 @@ async def replay(
     call: Call, permitted: Permit, past: PastCall, admission: Admission, *, send: Send, stores: Stores
 ) -> None:
     """Answer a repeat: the first call's status, usage, charge and request id, and its reply where that is kept."""
-    block = respond.hypereal_block(past.model_id, past, is_estimated=past.is_estimated)
+    claim = insuring.past_claim(past)
+    insurance = b"" if past.is_stream else insuring.claim_block(claim)
+    block = respond.hypereal_block(past.model_id, past, is_estimated=past.is_estimated, insurance=insurance)
     if past.reply is not None:
         reply = past.reply.replace(mark_of(past.request_id), block)
     else:
@@ -72,6 +74,7 @@ async def replay(
         *((respond.EVENT_STREAM, respond.NO_CACHE) if past.is_stream else (respond.JSON,)),
         *respond.id_headers(show_request_id(past.request_id)),
         *respond.governor_headers(admission, stores.governor, route_key=permitted.routes[0].key),
+        *(() if claim is None else insuring.claim_headers(claim)),
         (headers.REPLAYED, b"true"),
     ]
     call.is_answered = True

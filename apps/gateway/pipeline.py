@@ -10,7 +10,7 @@ from typing import Final
 from apps.core import clock
 from apps.core.errors import GatewayError
 from apps.dialects.protocol import Dialect
-from apps.gateway import log, respond
+from apps.gateway import insuring, log, respond
 from apps.gateway.afford import afford
 from apps.gateway.beside import beside
 from apps.gateway.call import Call, Receive, Send
@@ -173,13 +173,13 @@ async def reply_whole(running: Running, forwarded: Forwarded, send: Send, stores
     passage, route, permitted = forwarded.passage, forwarded.route, running.permit
     try:
         body = await read_whole(forwarded, MAX_REPLY_BYTES)
+        running.record.latency_ms = log.milliseconds(clock.monotonic() - running.call.started)
         facts = passage.read_reply(body)
     except (TransportError, ValueError) as error:
         report(stores, route, permitted, ok=False, began_at=forwarded.began_at)
         if isinstance(error, TransportError):
             raise Unheard(transport_failure(error)) from error
         raise Unheard(UpstreamFailed("upstream_error", "The upstream's reply could not be read.")) from error
-    running.record.latency_ms = log.milliseconds(clock.monotonic() - running.call.started)
     running.record.first_byte_ms = running.record.latency_ms
     report(stores, route, permitted, ok=facts.failure is None, began_at=forwarded.began_at)
     log.note_reply(running.record, forwarded)
@@ -202,7 +202,8 @@ async def reply_whole(running: Running, forwarded: Forwarded, send: Send, stores
     if facts.states and permitted.request.wants_storing:
         account_id = permitted.key.account_id
         await keep_states(account_id, facts.states, route=route, tokens=usage.total, stores=stores)
-    block = respond.hypereal_block(model_id, receipt, is_estimated=is_estimated)
+    insurance = insuring.claim_block(running.claim)
+    block = respond.hypereal_block(model_id, receipt, is_estimated=is_estimated, insurance=insurance)
     rendered = rendered.replace(mark, block)
     running.call.is_answered = True
     await respond.send_reply(

@@ -54,8 +54,10 @@ def id_headers(request_name: str) -> list[Header]:
     return [(headers.X_REQUEST_ID, name), (headers.REQUEST_ID, name)]
 
 
-def hypereal_block(model_id: str, receipt: Settled | Pending | PastCall, *, is_estimated: bool) -> bytes:
-    """The `hypereal` object: what the call cost, and the balance before and after that entry.
+def hypereal_block(
+    model_id: str, receipt: Settled | Pending | PastCall, *, is_estimated: bool, insurance: bytes = b""
+) -> bytes:
+    """The `hypereal` object: what the call cost, and the balance before and after that entry; then `insurance`.
 
     Of a settlement that is pending nobody knows yet what the balance will be before it: both are null. A repeat is
     told of the first call's entry, and that it is one.
@@ -72,12 +74,13 @@ def hypereal_block(model_id: str, receipt: Settled | Pending | PastCall, *, is_e
     if not isinstance(receipt, Pending) and receipt.absorbed_micro:
         marks += b',"absorbed":%s' % json_amount(receipt.absorbed_micro).encode()
     before, after = (b"null", b"null") if balances is None else (json_amount(micro).encode() for micro in balances)
-    return b'{"billing":{"model":"%s","credits_charged":%s,"balance_before":%s,"balance_after":%s%s}%s}' % (
+    return b'{"billing":{"model":"%s","credits_charged":%s,"balance_before":%s,"balance_after":%s%s}%s%s}' % (
         model_id.encode(),
         json_amount(receipt.charge_micro).encode(),
         before,
         after,
         marks,
+        insurance,
         end,
     )
 

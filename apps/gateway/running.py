@@ -9,13 +9,14 @@ from apps.catalog.pricing import quote
 from apps.core import clock, headers
 from apps.core.errors import GatewayError
 from apps.core.tokens import TokenUsage
-from apps.gateway import log, respond
+from apps.gateway import insuring, log, respond
 from apps.gateway.call import Call
 from apps.gateway.forward import Forwarded
 from apps.gateway.permit import Permit
 from apps.gateway.stores import Stores
 from apps.gateway.ways import Way
 from apps.governor.store.protocol import Admission
+from apps.insurance.rules import Claim
 from apps.ledger.committer import LedgerUnavailable
 from apps.ledger.operations import Granted, Pending, Release, Settle, Settled
 from apps.usage.record import Record
@@ -36,6 +37,8 @@ class Running:
     """What `max_tokens` was lowered to; None: it was not."""
     is_settled: bool = False
     """The settlement is under way or done: whatever happens to the call from here on, it is billed."""
+    claim: Claim | None = None
+    """Of a plain call that is settled: what insurance says of it."""
 
 
 async def settle(
@@ -56,21 +59,31 @@ async def settle(
     record.http_status = 200
     record.is_estimated = is_estimated
     record.use(usage)
+    charge_micro = quote(running.permit.price, usage)
+    claim = insuring.insure(running.permit.model.insurance, record, charge_micro)
     running.is_settled = True
     try:
-        return await stores.ledger.settle(
+        receipt = await stores.ledger.settle(
             Settle(
                 request_id=running.call.request_id,
                 account_id=running.permit.key.account_id,
-                charge_micro=quote(running.permit.price, usage),
+                charge_micro=charge_micro,
                 record=record,
                 windows=running.grant.windows,
                 reply=reply,
+                payout_percent=0 if claim is None else claim.percent,
+                defers_payout=record.is_stream,
             )
         )
     except LedgerUnavailable:
         running.is_settled = False
         raise
+    if claim is not None:
+        if not record.is_stream:
+            running.claim = insuring.settled(claim, receipt)
+        elif claim.percent:
+            stores.claims_due()
+    return receipt
 
 
 def release(running: Running, error: GatewayError, stores: Stores) -> None:
@@ -89,6 +102,11 @@ def reply_headers(running: Running, answered_by: Forwarded | Way, stores: Stores
         *respond.request_headers(running.call),
         *respond.governor_headers(running.admission, stores.governor, route_key=answered_by.route.key),
     ]
+    policy = running.permit.model.insurance
+    if running.record.is_stream:
+        shown += insuring.policy_headers(policy) if policy is not None else ()
+    elif running.claim is not None:
+        shown += insuring.claim_headers(running.claim)
     if running.max_tokens is not None:
         shown.append((headers.MAX_TOKENS, b"%d" % running.max_tokens))
     adapted = answered_by.passage.adapted

@@ -56,6 +56,8 @@ class Stores:
     """Writes down a name that nobody knew yet; runs in the snapshots' thread."""
     keep_alert: TellAlert
     """Writes down what operators should see to; runs in the snapshots' thread."""
+    claims_due: Callable[[], None]
+    """Tells whoever pays that insurance owes something for a stream; returns at once."""
     draws: random.Random = field(default_factory=random.Random)
     refusals: RefusalLog = field(default_factory=RefusalLog)
     standing: Standing = field(default_factory=Standing)

@@ -14,8 +14,9 @@ from typing import Any, cast
 from apps.accounts.cache import AccountSnapshot
 from apps.catalog.cache import ModelSnapshot
 from apps.catalog.pricing import Price
-from apps.catalog.rules import Bounds, Capacity, Worth
+from apps.catalog.rules import Bounds, Capacity, InsurancePolicy, Worth
 from apps.core import clock
+from apps.core.money import payout_micro
 from apps.dialects.passage import PassThrough
 from apps.dialects.protocol import Request
 from apps.dialects.registry import BY_ENDPOINT
@@ -54,6 +55,7 @@ MODEL = ModelSnapshot(
     bounds=Bounds(),
     price=Price(uuid.UUID(int=3), input=1_000_000, output=2_000_000),
     capacity=CAPACITY,
+    insurance=InsurancePolicy(uuid.UUID(int=5), threshold_ms=90_000, percent=25, ms_per_output_token=25),
 )
 
 
@@ -135,6 +137,7 @@ class Ledger:
         self.is_away = False
         """Settlements go to a journal."""
         self.pause_s = 0.0
+        self.payout_cap_micro = 10**15
 
     async def settle(self, asked: Settle) -> Settled | Pending:
         await asyncio.sleep(self.pause_s)
@@ -143,7 +146,9 @@ class Ledger:
         self.settled.append(asked)
         if self.is_away:
             return Pending(asked.charge_micro)
-        return Settled(asked.charge_micro, 10**9, 10**9 - asked.charge_micro)
+        paid = 0 if asked.defers_payout else payout_micro(asked.charge_micro, asked.payout_percent)
+        paid = min(paid, self.payout_cap_micro)
+        return Settled(asked.charge_micro, 10**9, 10**9 - asked.charge_micro, compensated_micro=paid)
 
     def record(self, asked: Release) -> None:
         self.released.append(asked)
@@ -180,6 +185,8 @@ class Bench:
         governor: MemoryGovernor | None = None,
         **fields: Any,
     ) -> None:
+        self.claims_told = 0
+        """How often somebody was told that insurance owes something."""
         self.caller = Caller(takes_parts=takes_parts)
         self.ledger = Ledger()
         self.governor = governor or MemoryGovernor()
@@ -195,6 +202,7 @@ class Bench:
                 counter=Counter(),
                 retries=Retries(),
                 alerts=Alerts(lambda *facts: self.alerts.append(facts)),
+                claims_due=self.claims_due,
             ),
         )
         self.record: Record
@@ -203,6 +211,9 @@ class Bench:
         self.route = self.routes[0]
         body = {"model": "gpt-5-5", "stream": True, "messages": [{"role": "user", "content": "Hi"}], **fields}
         self.request = BY_ENDPOINT["chat"].parse(json.dumps(body).encode())
+
+    def claims_due(self) -> None:
+        self.claims_told += 1
 
     def forwarded(self, *steps: bytes | float | Exception) -> Forwarded:
         return Forwarded(
@@ -228,7 +239,7 @@ class Bench:
             key_id=KEY_ID,
             model_id=MODEL.model_id,
             endpoint="chat",
-            is_stream=True,
+            is_stream=self.request.is_stream,
             received_at=call.received_at,
         )
         return Running(call, _permit(self.request, self.routes), admission, Granted(10**6), record, None)

@@ -8,7 +8,7 @@ class Migration(migrations.Migration):
     initial = True
 
     dependencies = [
-        ('usage', '0005_insurance'),
+        ('usage', '0006_insurance'),
     ]
 
     operations = [
