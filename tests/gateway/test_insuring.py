@@ -21,6 +21,7 @@ from apps.gateway.forward import Forwarded
 from apps.gateway.pipeline import reply_whole
 from apps.gateway.relay import relay
 from apps.gateway.running import Running
+from apps.gateway.sender import Sender
 from apps.ledger.idempotency import PastCall
 from tests.gateway.rig import CHAT, DONE, MODEL, Bench, Caller, Upstream, chunk, usage_chunk
 
@@ -86,6 +87,11 @@ def stream(*between: Callable[[], None], prompt: int = 39_500, completion: int =
     return [chunk("Twelve "), *between, chunk("dogs"), chunk(finish=True), usage_chunk(prompt, completion), DONE]
 
 
+def forwarded_with(bench: Bench, *script: bytes | Callable[[], None]) -> Forwarded:
+    now = clock.monotonic()
+    return Forwarded(bench.route, PassThrough(CHAT, bench.request), Scripted(*script), now, now + 600)
+
+
 async def paid_call(bench: Bench) -> Running:
     running = await bench.running()
     running.permit = replace(running.permit, price=PRICE)
@@ -94,15 +100,22 @@ async def paid_call(bench: Bench) -> Running:
 
 async def plain(bench: Bench, *script: bytes | Callable[[], None], running: Running | None = None) -> Any:
     """The reply's `hypereal` object."""
-    forwarded = Forwarded(bench.route, PassThrough(CHAT, bench.request), Scripted(*script), clock.monotonic())
+    forwarded = forwarded_with(bench, *script)
     await reply_whole(running or await paid_call(bench), forwarded, bench.caller.send, bench.stores)
     return json.loads(bench.caller.body)["hypereal"]
 
 
 async def streamed(bench: Bench, *script: bytes | Callable[[], None], caller: Caller | None = None) -> None:
     caller = caller or bench.caller
-    forwarded = Forwarded(bench.route, PassThrough(CHAT, bench.request), Scripted(*script), clock.monotonic())
-    await relay(await paid_call(bench), forwarded, caller.receive, caller.send, bench.stores)
+    await relayed(bench, await paid_call(bench), forwarded_with(bench, *script), caller)
+
+
+async def relayed(bench: Bench, running: Running, forwarded: Forwarded, caller: Caller) -> None:
+    sender = Sender(running, caller.send, bench.stores)
+    try:
+        await relay(running, forwarded, caller.receive, sender, bench.stores)
+    finally:
+        sender.close()
 
 
 def insurance_headers(caller: Caller) -> dict[str, str]:
@@ -186,9 +199,9 @@ async def test_a_model_without_insurance_says_nothing_of_it(tape: Tape) -> None:
         running = await paid_call(bench)
         running.permit = replace(running.permit, model=replace(MODEL, insurance=None))
         script = stream(tape.advance(94.3204)) if is_stream else [tape.advance(94.32), plain_reply()]
-        forwarded = Forwarded(bench.route, PassThrough(CHAT, bench.request), Scripted(*script), clock.monotonic())
+        forwarded = forwarded_with(bench, *script)
         if is_stream:
-            await relay(running, forwarded, bench.caller.receive, bench.caller.send, bench.stores)
+            await relayed(bench, running, forwarded, bench.caller)
         else:
             await reply_whole(running, forwarded, bench.caller.send, bench.stores)
         (settled,) = bench.ledger.settled

@@ -27,7 +27,7 @@ from apps.ledger.operations import (
     Settled,
 )
 from apps.usage.models import UsageRecord
-from tests.ledger.contract import Door, Payer, entries, only, problems, purse, windows
+from tests.ledger.contract import Door, Payer, entries, only, purse, windows
 
 
 def served(
@@ -255,12 +255,3 @@ def test_the_account_hears_once_a_day_that_its_cap_is_reached(door: Door, alice:
         "insurance_cap",
         "Insurance paid 0.000005 credits: no more of them on this day (UTC).",
     )
-
-
-def test_nothing_is_wrong_with_the_ledger_afterwards(door: Door, alice: Payer) -> None:
-    for is_stream in (False, True):
-        asked, _ = served(door, alice, 12, is_stream=is_stream)
-        if is_stream:
-            door.commit([payout(asked, 3)])
-            UsageRecord.objects.filter(request_id=asked.request_id).update(claim="paid", compensated_micro=3)
-    assert problems() == []
