@@ -12,7 +12,7 @@ GatewayError                 anything a caller is told; carries a code of the ta
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 
@@ -134,3 +134,8 @@ class GatewayError(Exception):
 def rfc3339(moment: datetime) -> str:
     """`2026-11-22T15:00:00Z`."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def turning_at(moment: datetime) -> str:
+    """The same of when a limit turns, rounded up: whoever comes back then is not early."""
+    return rfc3339(moment + timedelta(microseconds=999_999))

@@ -7,10 +7,11 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from apps.core import headers
-from apps.core.errors import GatewayError, LimitFacts, rfc3339
+from apps.core import clock, headers
+from apps.core.errors import GatewayError, LimitFacts, turning_at
 from apps.core.money import json_amount
 from apps.dialects.protocol import RenderedError
+from apps.dialects.rate_limits import rate_headers
 
 __all__ = ["RenderedError", "anthropic_error", "openai_error", "render_error"]
 
@@ -49,7 +50,7 @@ def _with_facts(shape: dict[str, Any], facts: LimitFacts | None) -> dict[str, An
         "limit": facts.limit,
         "value": _amount(facts.value, facts),
         "used": _amount(facts.used, facts),
-        "resets_at": rfc3339(facts.resets_at) if facts.resets_at is not None else None,
+        "resets_at": turning_at(facts.resets_at) if facts.resets_at is not None else None,
     }
     if facts.needed is not None:
         shown["needed"] = _amount(facts.needed, facts)
@@ -78,17 +79,14 @@ def _headers(error: GatewayError, *, anthropic: bool, request_id: str) -> list[t
         rendered.append((headers.SHOULD_RETRY, b"false"))
     facts = error.facts
     if facts is not None and error.status == 402 and facts.resets_at is not None:
-        rendered.append((headers.LIMIT_RESET, rfc3339(facts.resets_at).encode()))
+        rendered.append((headers.LIMIT_RESET, turning_at(facts.resets_at).encode()))
     if facts is not None and error.status == 429 and not facts.is_money:
-        rendered += _rate_headers(facts, is_tokens=error.kind.openai_type == "tokens", anthropic=anthropic)
+        rendered += rate_headers(
+            limit=facts.value,
+            remaining=max(0, facts.value - facts.used),
+            resets_at=facts.resets_at,
+            now=clock.now(),
+            is_tokens=error.kind.openai_type == "tokens",
+            anthropic=anthropic,
+        )
     return rendered
-
-
-def _rate_headers(facts: LimitFacts, *, is_tokens: bool, anthropic: bool) -> list[tuple[bytes, bytes]]:
-    """The dialect's own rate-limit family, which its SDKs and agents know how to read."""
-    what = "tokens" if is_tokens else "requests"
-    pattern = "anthropic-ratelimit-{what}-{which}" if anthropic else "x-ratelimit-{which}-{what}"
-    values = {"limit": str(facts.value), "remaining": str(max(0, facts.value - facts.used))}
-    if facts.resets_at is not None and anthropic:
-        values["reset"] = rfc3339(facts.resets_at)
-    return [(pattern.format(what=what, which=which).encode(), value.encode()) for which, value in values.items()]

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from apps.catalog.rules import Capacity
 from apps.core import clock
 from apps.core.errors import GatewayError
 from apps.core.ids import new_id, show_request_id
 from apps.dialects.protocol import Dialect
+from apps.governor.store.protocol import Admission
 from apps.ledger.idempotency import Idempotency
 
 Scope = Mapping[str, Any]
@@ -44,6 +46,11 @@ class Call:
     body_is_read: bool = False
     idempotency: Idempotency | None = None
     """What it calls itself and its repeats; None for nearly all."""
+    capacity: Capacity | None = None
+    """The model's, once that is known: what a refusal tells of it."""
+    admission: Admission | None = None
+    route_key: str = ""
+    """The route asked last, or to be asked first."""
     is_answered: bool = False
     """The head of a reply went out: from then on it cannot become another."""
 

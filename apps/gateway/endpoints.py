@@ -11,6 +11,7 @@ from apps.dialects.protocol import Dialect
 from apps.dialects.registry import BY_ENDPOINT
 from apps.gateway import count_tokens, respond, show_models
 from apps.gateway.call import Call, Message, NotFound, Receive, Scope, Send, read_head
+from apps.gateway.figures import refusal_headers
 from apps.gateway.guard import CallerLeft, throw_away_body
 from apps.gateway.pipeline import serve
 from apps.gateway.running import STOPPED
@@ -60,18 +61,18 @@ async def gateway(scope: Scope, receive: Receive, send: Send, stores: Stores) ->
     try:
         await _answer(call, scope["query_string"], receive, send, stores)
     except GatewayError as error:
-        await _refuse(call, error, receive, send)
+        await _refuse(call, error, receive, send, stores)
     except (CallerLeft, CallerGone):
         return
     except asyncio.CancelledError:
         # Nothing but a server whose time to stop is over cancels a call. Was it billed by then? The usage log tells.
         if call.is_answered:
             raise
-        await _refuse(call, GatewayError("internal_error", STOPPED), receive, send)
+        await _refuse(call, GatewayError("internal_error", STOPPED), receive, send, stores)
     except Exception:
         logger.exception("%s failed", call.request_name)
         failure = GatewayError("internal_error", "The gateway failed. This was logged; the call was not charged.")
-        await _refuse(call, failure, receive, send)
+        await _refuse(call, failure, receive, send, stores)
 
 
 async def _answer(call: Call, query: bytes, receive: Receive, send: Send, stores: Stores) -> None:
@@ -104,9 +105,11 @@ async def refuse_websocket(scope: Scope, send: Send) -> None:
     await respond.send_error(send_in_its_stead, call, no_websockets())
 
 
-async def _refuse(call: Call, error: GatewayError, receive: Receive, send: Send) -> None:
+async def _refuse(call: Call, error: GatewayError, receive: Receive, send: Send, stores: Stores) -> None:
     """Answer with an error. Where a body may still be coming, let its sender read the answer before we close."""
-    extra = [(b"allow", error.allowed.encode())] if isinstance(error, WrongMethod) else []
+    extra = refusal_headers(call, error, stores.governor)
+    if isinstance(error, WrongMethod):
+        extra.append((b"allow", error.allowed.encode()))
     if b"upgrade" in call.headers:
         # What follows a handshake is no request.
         extra.append(respond.CLOSE)

@@ -12,6 +12,7 @@ from apps.dialects.protocol import Dialect, InvalidRequest
 from apps.dialects.replayed import Silent, silent_reply, silent_stream
 from apps.gateway import insuring, respond
 from apps.gateway.call import Call, Send
+from apps.gateway.figures import governor_headers
 from apps.gateway.keeping import mark_of
 from apps.gateway.permit import Permit
 from apps.gateway.stores import Stores
@@ -73,7 +74,7 @@ async def replay(
     head = [
         *((respond.EVENT_STREAM, respond.NO_CACHE) if past.is_stream else (respond.JSON,)),
         *respond.id_headers(show_request_id(past.request_id)),
-        *respond.governor_headers(admission, stores.governor, route_key=permitted.routes[0].key),
+        *governor_headers(admission, stores.governor, route_key=permitted.routes[0].key, anthropic=call.is_anthropic),
         *(() if claim is None else insuring.claim_headers(claim)),
         (headers.REPLAYED, b"true"),
     ]

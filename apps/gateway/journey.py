@@ -104,6 +104,7 @@ class Journey:
         """One attempt; None where the route's circuit keeps us away. Raises: UpstreamFailed."""
         route, stores, record = way.route, self._stores, self._record
         began_at = clock.monotonic()
+        self._call.route_key = route.key
         if not await stores.governor.may_call(route.key):
             tell_if_open(stores, route, self._permit)
             model_id = self._permit.model.model_id

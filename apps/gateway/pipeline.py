@@ -84,7 +84,8 @@ async def _serve(call: Call, dialect: Dialect, receive: Receive, send: Send, sto
         permitted = await beside(asking, size=len(body))
         record.session_id = log.clean_session(permitted.session_id)
         stores.notices.look(call, request, dialect=dialect)
-        admission = await admit(permitted, receive, stores)
+        call.capacity, call.route_key = permitted.model.capacity, permitted.routes[0].key
+        call.admission = admission = await admit(permitted, receive, stores)
     except GatewayError as error:
         if error is not standing:
             stores.standing.note(call, body, key, account, error)

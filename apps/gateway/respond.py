@@ -11,7 +11,6 @@ from apps.dialects.errors import render_error
 from apps.gateway.call import Call, Message, Send
 from apps.gateway.guard import CallerLeft
 from apps.gateway.patience import Patience
-from apps.governor.store.protocol import Admission, Governor
 from apps.ledger.idempotency import PastCall
 from apps.ledger.operations import Pending, Settled
 
@@ -24,24 +23,6 @@ NO_BUFFERING: Final = (b"x-accel-buffering", b"no")
 CLOSE: Final = (b"connection", b"close")
 READER_STUCK_S: Final = 60.0
 """A caller that takes nothing for this long has abandoned its call."""
-
-
-def governor_headers(admission: Admission, governor: Governor, *, route_key: str) -> list[Header]:
-    """The governor's figures as they were when the call was admitted."""
-    capacity = admission.ask.capacity
-    shown: list[Header] = [
-        (headers.GOVERNOR, governor.mode.encode()),
-        (headers.MODEL_CONCURRENCY_LIMIT, b"%d" % capacity.concurrency),
-        (headers.MODEL_CONCURRENCY_REMAINING, b"%d" % admission.concurrency_remaining),
-        (headers.MODEL_RPM_LIMIT, b"%d" % capacity.rpm),
-        (headers.MODEL_RPM_REMAINING, b"%d" % admission.rpm_remaining),
-        (headers.CAPACITY_REQUESTS_REMAINING, b"%d" % admission.account_remaining),
-        (headers.CIRCUIT, governor.circuit(route_key).encode()),
-    ]
-    if capacity.ipm is not None and admission.ipm_remaining is not None:
-        shown.append((headers.IMAGE_IPM_LIMIT, b"%d" % capacity.ipm))
-        shown.append((headers.IMAGE_IPM_REMAINING, b"%d" % admission.ipm_remaining))
-    return shown
 
 
 def request_headers(call: Call) -> list[Header]:

@@ -11,6 +11,7 @@ from apps.core.errors import GatewayError
 from apps.core.tokens import TokenUsage
 from apps.gateway import insuring, log, respond
 from apps.gateway.call import Call
+from apps.gateway.figures import governor_headers
 from apps.gateway.forward import Forwarded
 from apps.gateway.permit import Permit
 from apps.gateway.stores import Stores
@@ -100,7 +101,12 @@ def reply_headers(running: Running, answered_by: Forwarded | Way, stores: Stores
     """Everything beside the content type that a successful reply carries."""
     shown = [
         *respond.request_headers(running.call),
-        *respond.governor_headers(running.admission, stores.governor, route_key=answered_by.route.key),
+        *governor_headers(
+            running.admission,
+            stores.governor,
+            route_key=answered_by.route.key,
+            anthropic=running.call.is_anthropic,
+        ),
     ]
     policy = running.permit.model.insurance
     if running.record.is_stream:
