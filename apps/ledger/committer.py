@@ -58,6 +58,8 @@ class Committer:
 
     def __init__(self, store: LedgerStore, *, process_id: uuid.UUID, name: str, journal: Journal | None = None) -> None:
         self.process_id = process_id
+        self.live_processes = 1
+        """Gateway processes on this database, as of the last renewal of the lease."""
         self._name = name
         self._store = store
         self._second_store = store.beside()
@@ -91,7 +93,7 @@ class Committer:
         """
         await self._late.open()
         await self._store.open()
-        await self._store.renew_lease(self.process_id, name=self._name)
+        self.live_processes = await self._store.renew_lease(self.process_id, name=self._name)
         self._first.start("ledger committer")
         if self._second is not None:
             self._second.start("ledger committer of locked accounts")
@@ -277,7 +279,7 @@ class Committer:
             if self.is_ready and clock.monotonic() - renewed_at < LEASE_RENEWAL_S:
                 continue
             try:
-                await self._store.renew_lease(self.process_id, name=self._name)
+                self.live_processes = await self._store.renew_lease(self.process_id, name=self._name)
             except StoreUnavailable as error:
                 self._first.note_away(error)
             except Exception:

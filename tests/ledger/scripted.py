@@ -53,10 +53,11 @@ class ScriptedStore:
     def beside(self) -> ScriptedStore | None:
         return self.second
 
-    async def renew_lease(self, process_id: uuid.UUID, *, name: str) -> None:
+    async def renew_lease(self, process_id: uuid.UUID, *, name: str) -> int:
         self.renewals += 1
         if self.lease_script:
             raise self.lease_script.popleft()
+        return 1
 
     async def end_lease(self, process_id: uuid.UUID) -> None:
         self.events.append("end lease")

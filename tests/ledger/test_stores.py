@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import uuid
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 import pytest
@@ -61,6 +62,22 @@ def test_a_lease_runs_for_thirty_seconds_and_is_renewed(ledger_db: None) -> None
     assert not ProcessLease.objects.exists()
 
 
+@needs_postgres
+def test_renewing_counts_the_processes_that_live(ledger_db: None) -> None:
+    now = datetime.now(UTC)
+    for number, ends_in_s in ((0, 60), (1, 60), (2, 60), (3, -60)):  # the sweepers' own row, two alive, one dead
+        expires_at = now + timedelta(seconds=ends_in_s)
+        ProcessLease.objects.create(
+            process_id=uuid.UUID(int=number), name=f"web {number}", started_at=now, expires_at=expires_at
+        )
+
+    async def renew(store: LedgerStore) -> list[int]:
+        process_id = new_id()
+        return [await store.renew_lease(process_id, name="web") for _ in range(2)]
+
+    assert run(renew) == [3, 3]
+
+
 def test_a_lease_renewed_while_batches_commit_is_renewed_whatever_becomes_of_them(alice: Payer) -> None:
     process_id = new_id()
 
@@ -77,7 +94,7 @@ def test_a_lease_renewed_while_batches_commit_is_renewed_whatever_becomes_of_the
         )
 
     outcomes = run(work)
-    assert [type(outcome) for outcome in outcomes] == [BadOperation, type(None), list, BadOperation, type(None)]
+    assert [type(outcome) for outcome in outcomes] == [BadOperation, int, list, BadOperation, int]
     assert ProcessLease.objects.get().process_id == process_id
     assert purse(alice) == (1_000, 10)
 

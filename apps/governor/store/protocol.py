@@ -85,8 +85,9 @@ class ModelFigures:
 
 
 class Governor(Protocol):
-    mode: str
-    """`active`, or `degraded` where a shared store is away: shown in X-Hypereal-Managed-Governor."""
+    @property
+    def mode(self) -> str:
+        """`active`, or `degraded` where a shared store is away: shown in X-Hypereal-Managed-Governor."""
 
     async def admit(self, ask: Ask, *, gone: Awaitable[object] | None = None) -> Admission:
         """Order: account RPM, key RPM, key and model RPM, model RPM/TPM/IPM, slot; else the queue.

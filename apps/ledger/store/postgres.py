@@ -154,13 +154,16 @@ class PostgresStore:
         async with self._turn:
             return await self._commit(await self._ready(), operations, is_repeat=is_repeat)
 
-    async def renew_lease(self, process_id: uuid.UUID, *, name: str) -> None:
-        await self._execute(RENEW_LEASE, str(process_id), name, str(LEASE_LIFE_S))
+    async def renew_lease(self, process_id: uuid.UUID, *, name: str) -> int:
+        alive = await self._execute(RENEW_LEASE, str(process_id), name, str(LEASE_LIFE_S))
+        assert alive is not None
+        return int(alive)
 
     async def end_lease(self, process_id: uuid.UUID) -> None:
         await self._execute(END_LEASE, str(process_id))
 
-    async def _execute(self, name: str, *parameters: str) -> None:
+    async def _execute(self, name: str, *parameters: str) -> bytes | None:
+        """Run one statement in a transaction of its own; return the one value of its one row, where it has one."""
         async with self._turn:
             statements = await self._ready()
             try:
@@ -168,7 +171,7 @@ class PostgresStore:
                 statements.ask(NO_LIMIT)
                 statements.ask(name, *parameters)
                 statements.ask(COMMIT)
-                await statements.answers()
+                return (await statements.answers())[-2]
             except psycopg.Error as error:
                 await self._disconnect()
                 raise StoreUnavailable(str(error)) from error

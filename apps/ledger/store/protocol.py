@@ -36,8 +36,11 @@ class LedgerStore(Protocol):
         """Another store of the same database, not open yet, to wait with for accounts that are Busy; None where no
         account ever is."""
 
-    async def renew_lease(self, process_id: uuid.UUID, *, name: str) -> None:
-        """Say that this process lives for another 30 s by the store's clock. Raises: StoreUnavailable."""
+    async def renew_lease(self, process_id: uuid.UUID, *, name: str) -> int:
+        """Say that this process lives for another 30 s by the store's clock; return how many do, this one included.
+
+        Raises: StoreUnavailable.
+        """
 
     async def end_lease(self, process_id: uuid.UUID) -> None:
         """Say that this process ended in order. Raises: StoreUnavailable."""

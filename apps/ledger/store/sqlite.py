@@ -153,12 +153,13 @@ class SqliteStore:
     def beside(self) -> None:
         """A lock is the whole database's: no account is ever locked alone."""
 
-    async def renew_lease(self, process_id: uuid.UUID, *, name: str) -> None:
+    async def renew_lease(self, process_id: uuid.UUID, *, name: str) -> int:
         now = clock.now()
         expires_at = now + timedelta(seconds=LEASE_LIFE_S)
         await self._in_thread(
             lambda: self._execute(RENEW_LEASE, (process_id.hex, name, instant(now), instant(expires_at)))
         )
+        return 1  # the server's lock on the data directory lets no other live
 
     async def end_lease(self, process_id: uuid.UUID) -> None:
         await self._in_thread(lambda: self._execute(END_LEASE, (process_id.hex,)))

@@ -99,7 +99,7 @@ class RedisAdmissions:
         self._renewals = itertools.count(1)
         self._timers: dict[str, Timer] = {}
         link.subscribe(self._process, self._on_turn)
-        link.on_up.append(partial(self._renew_all, tells=True, unknown_age_s=0.0))
+        link.on_up.append(partial(self.renew_all, tells=True, unknown_age_s=0.0))
 
     def start(self) -> None:
         """Begin to renew leases."""
@@ -113,7 +113,7 @@ class RedisAdmissions:
     async def admit(self, ask: Ask, *, gone: Awaitable[object] | None = None) -> Admission:
         """See Governor. Raises: Shed, CallerGone, LinkDown."""
         path = self._path(ask)
-        call_id = f"{next(self._numbers):012x}"
+        call_id = self._next_id()
         began_at = self._monotonic()
         reply = await self._ask(ask, call_id)
         if reply[0] == _HAS_SLOT:
@@ -174,6 +174,22 @@ class RedisAdmissions:
                 ask.tokens - (tokens or 0),
                 ask.images if tokens is None else 0,
             ],
+        )
+
+    def adopt(self, ask: Ask) -> str:
+        """Take over a slot that was given while Redis was away; return what it is known by. Told with `renew_all`."""
+        call_id = self._next_id()
+        self._path(ask).held[call_id] = 0
+        return call_id
+
+    def release(self, ask: Ask, call_id: str) -> None:
+        """Give an adopted slot back: it counted nothing here."""
+        path = self._paths[ask.model_id]
+        path.held.pop(call_id, None)
+        self._link.tell(
+            _FINISH,
+            [self._names.model(ask.model_id)],
+            [self._told_time(), self._full(call_id), path.capacity.concurrency, 0, 0, 0],
         )
 
     async def figures(self) -> dict[str, ModelFigures]:
@@ -366,9 +382,11 @@ class RedisAdmissions:
     def _renew_again(self) -> None:
         self._timers["renew"] = self._call_later(RENEW_S, self._renew_again)
         tells = next(self._renewals) % TELL_ALL_EVERY == 0
-        self._renew_all(tells=tells, unknown_age_s=UNKNOWN_AGE_S)
+        self.renew_all(tells=tells, unknown_age_s=UNKNOWN_AGE_S)
 
-    def _renew_all(self, *, tells: bool, unknown_age_s: float) -> None:
+    def renew_all(self, *, tells: bool, unknown_age_s: float) -> None:
+        """Renew this process' leases. `tells`: with every slot that it has; slots of its own that it does not know, and
+        that are older than `unknown_age_s`, are then nobody's."""
         for model_id, path in self._paths.items():
             held = [part for call_id, since in path.held.items() for part in (self._full(call_id), since)]
             renewed = self._link.call(
@@ -391,10 +409,13 @@ class RedisAdmissions:
     def _on_renewed(self, path: _Path, renewed: asyncio.Future[Any]) -> None:
         """Where Redis did not know us, it has forgotten what we hold."""
         if not renewed.cancelled() and renewed.exception() is None and not renewed.result() and path.held:
-            self._renew_all(tells=True, unknown_age_s=UNKNOWN_AGE_S)
+            self.renew_all(tells=True, unknown_age_s=UNKNOWN_AGE_S)
 
     def _keys(self, ask: Ask) -> tuple[str, str]:
         return self._names.model(ask.model_id), self._names.account(ask.account_id)
+
+    def _next_id(self) -> str:
+        return f"{next(self._numbers):012x}"
 
     def _full(self, call_id: str) -> str:
         """A call's name among all processes: who came first among equals is told by its number."""

@@ -99,7 +99,7 @@ class RedisCircuits:
         return bool(may_call)
 
     def report(self, route: str, *, ok: bool, began_at: float | None = None) -> None:
-        if ok and route not in self._copies and route not in self._own:
+        if ok and self._link.is_up and route not in self._copies and route not in self._own:
             self._tally[route] += 1
             if not self._is_flushing:
                 self._is_flushing = True
