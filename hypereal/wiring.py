@@ -19,6 +19,8 @@ from apps.catalog.notices import keep_notice
 from apps.core.ids import new_id
 from apps.gateway.stores import POLL_S, Stores
 from apps.governor.store.memory import MemoryGovernor
+from apps.governor.store.redis.link import Link
+from apps.governor.store.shared import SharedGovernor
 from apps.insurance.payer import Payer
 from apps.insurance.services import pay_due
 from apps.keys.cache import KeyCache
@@ -50,12 +52,19 @@ class Wiring:
             pay=pay_due, tell=None if environment.is_embedded else _tell_worker, after=connections.close_all
         )
         process_id, journal_dir = new_id(), environment.journal_dir
+        self._shared: SharedGovernor | None = None
+        if environment.redis_url:
+            self._shared = SharedGovernor(
+                Link(environment.redis_url),
+                process_id=process_id,
+                live_processes=lambda: self.stores.ledger.live_processes,
+            )
         self.stores = Stores(
             keys=KeyCache(),
             accounts=AccountCache(),
             catalog=CatalogCache(),
             routes=RouteCache(),
-            governor=MemoryGovernor(),
+            governor=self._shared or MemoryGovernor(),
             ledger=Committer(
                 _ledger_store(environment),
                 process_id=process_id,
@@ -82,6 +91,24 @@ class Wiring:
             [health.Sample(self.stores.ledger.journalled)],
         )
 
+    def _governor_figures(self) -> Iterable[health.Metric]:
+        governor = self._shared
+        if governor is None:
+            return
+        yield health.Metric(
+            "hypereal_governor_degraded",
+            "gauge",
+            "1 while Redis is away, and this process keeps to its own share of every limit.",
+            [health.Sample(int(governor.mode != "active"))],
+        )
+        admitted = {"shared": governor.admitted.shared, "own": governor.admitted.own}
+        yield health.Metric(
+            "hypereal_governor_admissions_total",
+            "counter",
+            "Calls admitted by limits shared in Redis, and by this process's own share.",
+            [health.Sample(count, {"limits": kind}) for kind, count in admitted.items()],
+        )
+
     def _upstream_figures(self) -> Iterable[health.Metric]:
         retries = self.stores.retries
         for name, meaning, counts in (
@@ -97,6 +124,8 @@ class Wiring:
         await self.stores.transport.open()
         await self.stores.look()
         await self.stores.ledger.start()
+        if self._shared is not None:
+            await self._shared.start()
         if self._environment.is_embedded:
             # The server's lock on the data directory proves that every other process is gone. What it left in its
             # journal is settled by now, by holds that were still open.
@@ -106,6 +135,7 @@ class Wiring:
         self._poll = asyncio.create_task(self._poll_forever(), name="snapshots")
         health.watch("ledger", self._why_not_ready)
         health.publish("ledger", self._ledger_figures)
+        health.publish("governor", self._governor_figures)
         health.publish("upstreams", self._upstream_figures)
         # Everything made so far lives as long as the process: the collector need not look at it again.
         gc.collect()
@@ -120,6 +150,8 @@ class Wiring:
         await asyncio.to_thread(self._payer.stop)
         if self._environment.is_embedded:
             await asyncio.to_thread(self._scheduler.stop)
+        if self._shared is not None:
+            await self._shared.stop()
         await self.stores.ledger.stop()
         await self.stores.transport.close()
         self.stores.close()
