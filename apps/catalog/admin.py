@@ -14,7 +14,18 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
 from apps.accounts.admin_base import OperatorAdmin, ReadOnlyAdmin, ReadOnlyInline, ServiceInline, adopt, page_action
-from apps.accounts.admin_forms import CreditsField, amount_or_none, credits_text, form_page, instant_field, log_change
+from apps.accounts.admin_forms import (
+    CreditsField,
+    amount_or_none,
+    credits_text,
+    form_page,
+    instant_field,
+    lines_field,
+    log_change,
+    mistakes_as_errors,
+    split_lines,
+)
+from apps.accounts.admin_types import ModelForm as BaseModelForm
 from apps.accounts.mistakes import Mistake
 from apps.catalog import services
 from apps.catalog.catalog_file import Prices
@@ -22,6 +33,8 @@ from apps.catalog.models import InsuranceVersion, Model, Notice, Policy, PriceVe
 from apps.catalog.selectors import POLICY_FIGURES, price_in_force
 from apps.core.clock import now
 
+DECIDED = ("is_enabled", "cli_enforcement", "cli_entrypoints")
+"""What operators decide; the rest are facts."""
 METERS = ("input", "cache_read", "cache_write", "cache_write_1h", "output", "server_tool_request")
 
 
@@ -44,6 +57,31 @@ class PriceForm(forms.Form):
         amounts = {meter: self.cleaned_data[meter] for meter in METERS}
         micro: dict[str, Any] = {meter: amount and amount.micro for meter, amount in amounts.items()}
         return Prices(**micro)
+
+
+class ModelForm(BaseModelForm[Model]):
+    """What operators decide about a model."""
+
+    cli_entrypoints = lines_field(
+        "CLI entrypoints", help_text="One per line, beside cli and sdk-cli: claude-vscode, sdk-ts, …"
+    )
+
+    class Meta:
+        model = Model
+        fields = ("is_enabled", "cli_enforcement")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "cli_entrypoints" in self.fields:
+            self.initial["cli_entrypoints"] = "\n".join(self.instance.cli_entrypoints)
+
+    def clean_cli_entrypoints(self) -> list[str]:
+        with mistakes_as_errors():
+            return services.check_entrypoints(split_lines(self.cleaned_data["cli_entrypoints"]))
+
+    def changes(self) -> services.ModelChanges:
+        """What the operator changed."""
+        return cast(services.ModelChanges, {name: self.cleaned_data[name] for name in self.changed_data})
 
 
 class PolicyInline(ServiceInline[Policy]):
@@ -121,8 +159,9 @@ class ModelAdmin(OperatorAdmin[Model]):
     list_display = ("id", "name", "surface", "is_enabled", "cli_only", "context_text", "input_text", "output_text")
     list_filter = ("is_enabled", "surface", "cli_only")
     search_fields = ("id", "name")
+    form = ModelForm
     fields: ClassVar[Any] = (
-        "is_enabled",
+        *DECIDED,
         "id",
         "name",
         "surface",
@@ -133,9 +172,14 @@ class ModelAdmin(OperatorAdmin[Model]):
         "modalities_text",
         "bounds",
     )
-    readonly_fields: ClassVar[Any] = fields[1:]
+    readonly_fields: ClassVar[Any] = fields[len(DECIDED) :]
     inlines = (PolicyInline, PriceInline, InsuranceInline)
     actions_detail = ("new_price",)
+
+    def get_fields(self, request: HttpRequest, obj: Model | None = None) -> Any:
+        """Of a model that is open to every client, nothing is to be decided about the CLI."""
+        is_open = obj is not None and not obj.cli_only
+        return tuple(name for name in self.fields if not (is_open and name in DECIDED[1:]))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Model]:
         in_force = PriceVersion.objects.filter(model_id=OuterRef("id"), effective_at__lte=Now()).order_by(
@@ -177,9 +221,7 @@ class ModelAdmin(OperatorAdmin[Model]):
         return False
 
     def save_model(self, request: HttpRequest, obj: Model, form: Any, change: bool) -> None:
-        saved = services.set_model(
-            model_id=obj.id, is_enabled=form.cleaned_data["is_enabled"], actor=request.user.get_username()
-        )
+        saved = services.set_model(model_id=obj.id, actor=request.user.get_username(), **form.changes())
         adopt(obj, saved)
 
     def save_formset(

@@ -35,6 +35,10 @@ class ModelSnapshot:
     capacity: Capacity
     insurance: InsurancePolicy | None
     """None: its calls are not insured."""
+    cli_entrypoints: frozenset[str] = frozenset()
+    """Those that may call it beside the CLI's own, where it is CLI-only."""
+    enforces_cli: bool = True
+    """False: what is not the CLI's is recorded and served."""
 
 
 class CatalogCache:
@@ -121,6 +125,8 @@ def _snapshot(model: Model, price: PriceVersion, policy: Policy, insurance: Insu
             percent=insurance.percent,
             ms_per_output_token=insurance.ms_per_output_token,
         ),
+        cli_entrypoints=frozenset(model.cli_entrypoints),
+        enforces_cli=model.cli_enforcement == Model.CliEnforcement.ENFORCE,
     )
 
 

@@ -19,12 +19,29 @@ class Model(models.Model):
         TEXT = "text"
         IMAGE = "image"
 
+    class CliEnforcement(models.TextChoices):
+        ENFORCE = "enforce", "block what is not the CLI's"
+        RECORD = "record", "only record (dry run)"
+
     id = models.CharField("model id", primary_key=True, max_length=100)
     name = models.CharField(max_length=100)
     surface = models.CharField(max_length=10, choices=Surface)
     context_tokens = models.PositiveIntegerField()
     max_output_tokens = models.PositiveIntegerField(null=True, blank=True)
     cli_only = models.BooleanField("CLI only", default=False)
+    cli_enforcement = models.CharField(
+        "CLI enforcement",
+        max_length=10,
+        choices=CliEnforcement,
+        default=CliEnforcement.ENFORCE,
+        help_text="Of a CLI-only model.",
+    )
+    cli_entrypoints = models.JSONField(
+        "CLI entrypoints",
+        default=list,
+        blank=True,
+        help_text="Entrypoints that may call a CLI-only model beside cli and sdk-cli: claude-vscode, sdk-ts, …",
+    )
     is_enabled = models.BooleanField("enabled", default=True)
     dialects = models.JSONField(help_text="Upstream dialects in order of preference.")
     input_modalities = models.JSONField(default=list)

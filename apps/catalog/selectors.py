@@ -89,6 +89,8 @@ def model_facts(model: Model) -> dict[str, object]:
         "enabled": model.is_enabled,
         "surface": model.surface,
         "cli_only": model.cli_only,
+        "cli_enforcement": model.cli_enforcement,
+        "cli_entrypoints": model.cli_entrypoints,
         "context_tokens": model.context_tokens,
         "max_output_tokens": model.max_output_tokens,
         "dialects": model.dialects,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +13,7 @@ from django.db import transaction
 from django.db.models import Max
 
 from apps.accounts import audit, revisions
-from apps.accounts.mistakes import BIG_INTEGER_MAX, POSITIVE_INTEGER_MAX, check_range
+from apps.accounts.mistakes import BIG_INTEGER_MAX, POSITIVE_INTEGER_MAX, check_choice, check_range
 from apps.catalog.catalog_file import ModelRow, Prices, check_prices, read_catalog
 from apps.catalog.mistakes import CatalogMistake
 from apps.catalog.models import InsuranceVersion, Model, Policy, PriceVersion
@@ -35,6 +37,17 @@ class PolicyFigures(TypedDict, total=False):
     insurance_percent: int
     insurance_ms_per_output_token: int
 
+
+class ModelChanges(TypedDict, total=False):
+    """What `set_model` may change; a key that is absent stays as it is."""
+
+    is_enabled: bool
+    cli_enforcement: str
+    cli_entrypoints: Iterable[str]
+    """Beside the CLI's own."""
+
+
+ENTRYPOINT: Final = re.compile(r"[a-z0-9_-]{1,40}")
 
 TEXT_POLICY: Final[PolicyFigures] = {
     "concurrency": 80,
@@ -102,17 +115,17 @@ def load_catalog(path: Path = SHIPPED_CATALOG, *, actor: str = audit.COMMAND_LIN
 
 
 @transaction.atomic
-def set_model(*, model_id: str, is_enabled: bool, actor: str) -> Model:
-    """Offer a model, or stop offering it.
+def set_model(*, model_id: str, actor: str, **changes: Unpack[ModelChanges]) -> Model:
+    """Change what operators decide about a model; writes nothing where nothing differs.
 
-    Raises: CatalogMistake.
+    Raises: CatalogMistake, Mistake.
     """
     find_model(model_id)
     model = Model.objects.select_for_update().get(id=model_id)
-    changed = audit.assign(model, {"is_enabled": is_enabled})
+    changed = audit.assign(model, _decided(changes))
     if changed:
         model.revision = revisions.bump(revisions.CATALOG)
-        model.save(update_fields=["is_enabled", "revision"])
+        model.save(update_fields=[*changed, "revision"])
         audit.record(actor=actor, action="model.changed", target=model, detail=changed)
     return model
 
@@ -154,6 +167,31 @@ def set_policy(*, model_id: str, actor: str, **figures: Unpack[PolicyFigures]) -
         Model.objects.filter(id=model_id).update(revision=revisions.bump(revisions.CATALOG))
         audit.record(actor=actor, action="policy.changed", target=model, detail=changed)
     return policy
+
+
+def check_entrypoints(entrypoints: Iterable[str]) -> list[str]:
+    """Return the entrypoints, each once.
+
+    Raises: CatalogMistake, for what a User-Agent cannot name.
+    """
+    checked = list(dict.fromkeys(entrypoints))
+    for name in checked:
+        if not ENTRYPOINT.fullmatch(name):
+            raise CatalogMistake(f"not an entrypoint of the CLI: {name!r}; they look like claude-vscode")
+    return checked
+
+
+def _decided(changes: ModelChanges) -> dict[str, object]:
+    columns: dict[str, object] = {}
+    if "is_enabled" in changes:
+        columns["is_enabled"] = changes["is_enabled"]
+    if "cli_enforcement" in changes:
+        columns["cli_enforcement"] = check_choice(
+            changes["cli_enforcement"], "CLI enforcement", Model.CliEnforcement.values
+        )
+    if "cli_entrypoints" in changes:
+        columns["cli_entrypoints"] = check_entrypoints(changes["cli_entrypoints"])
+    return columns
 
 
 def _upsert(row: ModelRow) -> tuple[Model, bool, bool]:

@@ -229,3 +229,27 @@ def test_policies_of_before_get_their_first_version(catalog: services.LoadResult
     assert promises("gpt-5-5") == [(1, 90_000, 25, 25)]
     services.load_catalog()
     assert InsuranceVersion.objects.count() == 16
+
+
+def test_a_cli_only_model_is_kept_to_the_cli_as_its_operator_decides() -> None:
+    model = "claude-opus-4-7-max"
+    services.load_catalog()
+    shown = run_json("set_model", model)
+    assert (shown["cli_enforcement"], shown["cli_entrypoints"]) == ("enforce", [])
+    run_json("set_model", model, "--cli-enforcement", "record", "--cli-entrypoints", "claude-vscode,sdk-ts")
+    services.load_catalog()  # a file states facts, operators decide
+    shown = run_json("set_model", model)
+    assert (shown["enabled"], shown["cli_enforcement"]) == (True, "record")
+    assert shown["cli_entrypoints"] == ["claude-vscode", "sdk-ts"]
+    cache = CatalogCache()
+    cache.load(1)
+    snapshot = cache.get(model)
+    assert snapshot is not None
+    assert (snapshot.enforces_cli, snapshot.cli_entrypoints) == (False, {"claude-vscode", "sdk-ts"})
+    assert run_json("set_model", model, "--cli-entrypoints", "none")["cli_entrypoints"] == []
+    for wrong, line in (
+        (["--cli-enforcement", "perhaps"], "use one of enforce, record"),
+        (["--cli-entrypoints", "VS Code"], "not an entrypoint"),
+    ):
+        with pytest.raises(CommandError, match=line):
+            call_command("set_model", model, *wrong)

@@ -117,3 +117,23 @@ def test_a_route_with_a_bad_address_says_so(browser: Client, alice: Account) -> 
     shown = text_of(browser.post(change(route), {"base_url": "https://me:pw@example.com", "dialects": "telegraph"}))
     assert "must not carry a user or password" in shown
     assert "dialect is &#x27;telegraph&#x27;" in shown
+
+
+def test_how_a_cli_only_model_is_kept_to_the_cli_is_decided_on_its_page(browser: Client, alice: Account) -> None:
+    model = Model.objects.get(id="claude-opus-4-7-max")
+    page = {"is_enabled": "on", "cli_enforcement": "record", "cli_entrypoints": "claude-vscode\nsdk-ts"}
+    page |= {
+        f"{rows}-{kind}_FORMS": "0"
+        for rows in ("policy", "prices", "insurance_versions")
+        for kind in ("TOTAL", "INITIAL")
+    }
+    assert "VS Code" in text_of(browser.post(change(model), {**page, "cli_entrypoints": "VS Code"}))
+    assert browser.post(change(model), page).status_code == 302
+    model.refresh_from_db()
+    assert (model.is_enabled, model.cli_enforcement, model.cli_entrypoints) == (
+        True,
+        "record",
+        ["claude-vscode", "sdk-ts"],
+    )
+    assert "CLI enforcement" in text_of(browser.get(change(model)))
+    assert "CLI enforcement" not in text_of(browser.get(change(Model.objects.get(id="gpt-5-5"))))
