@@ -81,7 +81,12 @@ def is_well_formed(text: str) -> bool:
 
 def digest(key: str, *, pepper: str) -> str:
     """What is stored of a key: HMAC-SHA256 under the installation's pepper, 64 hex digits."""
-    return hmac.digest(pepper.encode(), key.encode(), "sha256").hex()
+    return keyed_digest(key, pepper=pepper)
+
+
+def keyed_digest(text: str, *, pepper: str) -> str:
+    """What is stored of any text that must not be read back. Whoever keeps several kinds puts the kind in front."""
+    return hmac.digest(pepper.encode(), text.encode(), "sha256").hex()
 
 
 def last4(key: str) -> str:
