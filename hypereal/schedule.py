@@ -25,4 +25,5 @@ SCHEDULE: Final = (
     Job("ledger.forget_keys", every_s=10 * 60),
     Job("ledger.partitions", every_s=24 * 60 * 60),
     Job("upstreams.states", every_s=60 * 60),
+    Job("keys.forget_sightings", every_s=60 * 60),
 )

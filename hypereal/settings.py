@@ -140,6 +140,7 @@ UNFOLD = {
                 "items": [
                     _link("Accounts", "apartment", "accounts_account"),
                     _link("API keys", "key", "keys_apikey"),
+                    _link("CLI violations", "gavel", "keys_cliviolation"),
                     _link("People", "group", "accounts_user"),
                     _link("Notifications", "notifications", "accounts_notification"),
                     _link("Audit log", "history", "accounts_auditevent"),

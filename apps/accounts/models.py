@@ -130,6 +130,7 @@ class Notification(models.Model):
         ABSORBED_CAP = "absorbed_cap", "no more calls today: the house paid too much"
         DEBT = "debt", "owes for a reversed payment"
         INSURANCE_CAP = "insurance_cap", "no more insurance payouts today"
+        CLI_VIOLATION = "cli_violation", "a call to a CLI-only model was not the CLI's"
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     account = models.ForeignKey(Account, on_delete=models.CASCADE)

@@ -30,7 +30,10 @@ from apps.accounts.admin_types import ModelForm
 from apps.accounts.mistakes import Mistake
 from apps.accounts.services import check_budget
 from apps.catalog.models import Model
-from apps.keys import services
+from apps.keys import (
+    admin_violations,  # noqa: F401  # registers its page
+    services,
+)
 from apps.keys.models import ApiKey, ModelLimit
 
 AMOUNTS = ("limit", "daily_budget", "hourly_budget")
