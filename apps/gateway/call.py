@@ -43,6 +43,7 @@ class Call:
     received_at: datetime
     started: float
     """Monotonic: when the request's last byte was in."""
+    query: bytes = b""
     body_is_read: bool = False
     idempotency: Idempotency | None = None
     """What it calls itself and its repeats; None for nearly all."""
@@ -82,6 +83,7 @@ def read_head(scope: Scope, *, dialect: Dialect | None) -> Call:
         is_anthropic=dialect.is_anthropic if dialect is not None else b"anthropic-version" in headers,
         received_at=clock.now(),
         started=clock.monotonic(),
+        query=scope.get("query_string", b""),
     )
 
 

@@ -21,6 +21,7 @@ from apps.gateway.identify import identify, read_client
 from apps.gateway.metering import BYTES_PER_TOKEN, count_prompt
 from apps.gateway.permit import check_call, read_session_id
 from apps.gateway.stores import Stores
+from apps.gateway.vet import may_count_upstream
 from apps.upstreams.rules import RouteSnapshot, UpstreamFailed, order
 from apps.upstreams.transport.protocol import TransportError, UpstreamCall
 
@@ -52,7 +53,7 @@ async def count_tokens(call: Call, receive: Receive, send: Send, stores: Stores)
     request = parse_count(body)
     _account, model = check_call(call, request, key=key, client=read_client(call), stores=stores)
     stores.counts.take(key.key_id, now_s=clock.monotonic())
-    counted = await _ask(call, request, model, stores)
+    counted = await _ask(call, request, model, stores) if may_count_upstream(call, request, model) else None
     if counted is None:
         tokens = await _estimate(request, model, stores)
         counted = b'{"input_tokens":%d,"hypereal":{"estimated":true}}' % tokens

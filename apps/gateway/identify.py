@@ -74,9 +74,4 @@ def presented_key(call: Call) -> str:
 
 def read_client(call: Call) -> Client:
     """Who calls, as far as permission depends on it. Behind trusted proxies the server took the address from them."""
-    return Client(
-        address=call.peer,
-        user_agent=call.header(b"user-agent"),
-        app=call.header(b"x-app"),
-        is_anthropic_path=call.dialect is not None and call.dialect.is_anthropic,
-    )
+    return Client(address=call.peer, user_agent=call.header(b"user-agent"))

@@ -133,7 +133,7 @@ def check_call(
     model = stores.catalog.get(request.model_id)
     if model is None:
         raise model_not_found(request.model_id)
-    check_model(key, model_id=model.model_id, cli_only=model.cli_only, client=client)
+    check_model(key, model_id=model.model_id)
     return account, model
 
 

@@ -1,4 +1,4 @@
-"""The whole life of a managed request: identify, permit, admit, hold, forward, meter, settle, respond."""
+"""The whole life of a managed request: identify, vet, permit, admit, hold, forward, meter, settle, respond."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from apps.gateway.relay import stream
 from apps.gateway.running import STOPPED, Running, release, reply_headers, settle
 from apps.gateway.state import find_states, keep_states
 from apps.gateway.stores import Stores
+from apps.gateway.vet import vet
 from apps.governor.store.protocol import Admission
 from apps.keys.rules import KeySnapshot
 from apps.ledger.idempotency import AlreadyServed
@@ -68,6 +69,7 @@ async def _serve(call: Call, dialect: Dialect, receive: Receive, send: Send, sto
         request = dialect.parse(body)
         client = read_client(call)
         record = log.open_record(call, key=key, request=request, dialect=dialect, client=client)
+        await vet(call, request, key=key, client=client, stores=stores)
         found = await find_states(request, key.account_id, stores)
         call.idempotency = await name_call(call, dialect, body, pepper=stores.key_pepper)
         asking = partial(

@@ -20,6 +20,7 @@ from apps.gateway.notices import Notices, Tell
 from apps.gateway.refusals import RefusalLog
 from apps.gateway.retries import Retries
 from apps.gateway.standing import Standing
+from apps.gateway.vetted import Vetted
 from apps.governor.store.protocol import Governor
 from apps.keys.cache import KeyCache
 from apps.ledger.committer import Committer
@@ -61,6 +62,7 @@ class Stores:
     draws: random.Random = field(default_factory=random.Random)
     refusals: RefusalLog = field(default_factory=RefusalLog)
     standing: Standing = field(default_factory=Standing)
+    vetted: Vetted = field(default_factory=Vetted)
     counter: Counter = field(default_factory=Counter)
     notices: Notices = field(init=False)
     alerts: Alerts = field(init=False)

@@ -23,8 +23,6 @@ PAIRS: Final = [first + second for first in ALPHABET for second in ALPHABET]
 SHAPE: Final = re.compile(rf"ck_[0-9A-Za-z]{{{RANDOM_LENGTH + CHECKSUM_LENGTH}}}")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-CLI_AGENT: Final = "claude-cli/"
-CLI_APP: Final = "cli"
 
 
 class KeyRefused(GatewayError):
@@ -60,9 +58,6 @@ class Client:
 
     address: str
     user_agent: str
-    app: str
-    """The `x-app` header."""
-    is_anthropic_path: bool
 
 
 def make_key() -> str:
@@ -113,20 +108,13 @@ def check_key(key: KeySnapshot, *, client: Client, now: datetime) -> None:
         raise KeyRefused("ip_not_allowed", "This API key may not be used from this address.")
 
 
-def check_model(key: KeySnapshot, *, model_id: str, cli_only: bool, client: Client) -> None:
-    """Refuse a model outside the key's scope, or a CLI-only one to anything but the official CLI.
+def check_model(key: KeySnapshot, *, model_id: str) -> None:
+    """Refuse a model outside the key's scope.
 
     Raises: KeyRefused.
     """
     if key.allowed_models and model_id not in key.allowed_models:
         raise KeyRefused("model_not_allowed", f"This API key may not call {model_id}.", param="model")
-    if cli_only and not is_official_cli(client):
-        raise KeyRefused("cli_only_model", f"{model_id} is served to the official Claude Code CLI only.", param="model")
-
-
-def is_official_cli(client: Client) -> bool:
-    """Whether the request carries the signs of the official CLI: its path, its User-Agent, its `x-app`."""
-    return client.is_anthropic_path and client.user_agent.startswith(CLI_AGENT) and client.app == CLI_APP
 
 
 def _is_inside(address: str, networks: tuple[Network, ...]) -> bool:

@@ -25,6 +25,7 @@ import httpx2
 import openai
 
 from apps.keys.rules import make_key
+from tests.clients.claude_code import Sent
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 START_S: Final = 60.0
@@ -252,6 +253,15 @@ class Person:
             f"{self.server.url}{path}",
             content=body if isinstance(body, bytes) else json.dumps(body),
             headers=self.headers(**headers),
+        )
+        return Reply(reply.status_code, reply.headers, reply.content)
+
+    def send(self, sent: Sent) -> Reply:
+        """POST what a client was seen to send, with our key."""
+        reply = http.post(
+            f"{self.server.url}{sent.url}",
+            content=json.dumps(sent.body),
+            headers={**sent.headers, "authorization": f"Bearer {self.key}"},
         )
         return Reply(reply.status_code, reply.headers, reply.content)
 

@@ -7,17 +7,15 @@ from typing import Any, Final
 
 import pytest
 
+from tests.clients.claude_code import Install, Sent
 from tests.flows.agents import CLAUDE_CODE_HEADERS, CODEX_HEADERS, claude_code, codex
 from tests.flows.bills import MODELS, bill_of_reply
 from tests.flows.endpoints import MESSAGES, RESPONSES, TEXT_ENDPOINTS, Endpoint
-from tests.flows.rig import Person
+from tests.flows.rig import Person, Reply
 
-CLI: Final = {
-    "user_agent": "claude-cli/2.1.197 (external, cli)",
-    "x_app": "cli",
-    "anthropic_version": "2023-06-01",
-}
 TALKS: Final = [name for name, model in MODELS.items() if model["max_output_tokens"] is not None]
+OPEN: Final = [name for name in TALKS if not MODELS[name]["cli_only"]]
+"""To any client."""
 
 
 def may_call(endpoint: Endpoint, model: str) -> bool:
@@ -28,6 +26,14 @@ PAIRS: Final = [(endpoint, model) for endpoint in TEXT_ENDPOINTS for model in TA
 EACH_PAIR: Final = pytest.mark.parametrize(
     ("endpoint", "model"), PAIRS, ids=[f"{endpoint.name}-{model}" for endpoint, model in PAIRS]
 )
+
+
+def call(person: Person, endpoint: Endpoint, body: dict[str, Any]) -> Reply:
+    """A plain call; to a CLI-only model as the CLI signs it."""
+    if not MODELS[body["model"]]["cli_only"]:
+        return person.call(endpoint.path, body)
+    install = Install()
+    return person.send(Sent(endpoint.path, "beta=true", install.headers(), install.dress(body)))
 
 
 def text_of(reply: dict[str, Any]) -> str:
@@ -44,7 +50,7 @@ def text_of(reply: dict[str, Any]) -> str:
 def test_a_plain_reply_comes_in_the_callers_dialect_with_its_exact_bill(
     alice: Person, endpoint: Endpoint, model: str
 ) -> None:
-    reply = alice.call(endpoint.path, endpoint.body("Hello there", model=model), **CLI)
+    reply = call(alice, endpoint, endpoint.body("Hello there", model=model))
     assert reply.status == 200, reply.body
     assert reply.json["model"] == model
     assert "Hello there" in text_of(reply.json)
@@ -91,7 +97,7 @@ def test_a_stream_comes_in_the_callers_dialect_with_its_exact_bill(
     alice: Person, endpoint: Endpoint, model: str
 ) -> None:
     options = {"stream_options": {"include_usage": True}} if endpoint.name == "chat" else {}
-    reply = alice.call(endpoint.path, endpoint.body("Hello there", model=model, stream=True, **options), **CLI)
+    reply = call(alice, endpoint, endpoint.body("Hello there", model=model, stream=True, **options))
     assert reply.status == 200
     assert "Hello there" in said(reply.events)
     billing = bill_of_stream(reply.events)
@@ -104,7 +110,7 @@ SCHEMA: Final = {"type": "object", "properties": {"city": {"type": "string"}}, "
 ASK: Final = 'Use get_weather {"city": "Pune"}'
 
 
-@pytest.mark.parametrize("model", [model for model in TALKS if not MODELS[model]["cli_only"]])
+@pytest.mark.parametrize("model", OPEN)
 def test_the_openai_sdk_calls_a_tool_and_hands_its_result_back(alice: Person, model: str) -> None:
     function = {"name": "get_weather", "description": "Weather of a city.", "parameters": SCHEMA}
     messages: list[Any] = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": ASK}]
@@ -128,7 +134,7 @@ def test_the_openai_sdk_calls_a_tool_and_hands_its_result_back(alice: Person, mo
             assert answered.finish_reason == "stop"
 
 
-@pytest.mark.parametrize("model", [model for model in TALKS if not MODELS[model]["cli_only"]])
+@pytest.mark.parametrize("model", OPEN)
 def test_the_openai_sdk_calls_a_tool_through_responses(alice: Person, model: str) -> None:
     tools: Any = [
         {"type": "function", "name": "get_weather", "description": None, "parameters": SCHEMA, "strict": None}
@@ -153,11 +159,10 @@ def test_the_openai_sdk_calls_a_tool_through_responses(alice: Person, model: str
             assert second.status == "completed"
 
 
-@pytest.mark.parametrize("model", TALKS)
+@pytest.mark.parametrize("model", OPEN)
 def test_the_anthropic_sdk_calls_a_tool_and_hands_its_result_back(alice: Person, model: str) -> None:
     tools: Any = [{"name": "get_weather", "description": "Weather of a city.", "input_schema": SCHEMA}]
-    headers = {name.replace("_", "-"): value for name, value in CLI.items()}
-    with alice.anthropic(**headers) as client:
+    with alice.anthropic() as client:
         for is_stream in (False, True):
             options: dict[str, Any] = {"model": model, "max_tokens": 2_000, "tools": tools, "system": "Be brief."}
             ask: Any = [{"role": "user", "content": ASK}]

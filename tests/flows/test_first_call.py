@@ -10,6 +10,7 @@ from typing import Any
 import anthropic
 import pytest
 
+from tests.clients.claude_code import Install
 from tests.flows.bills import MODELS, bill, bill_of_reply
 from tests.flows.conftest import AddUpstream
 from tests.flows.endpoints import CHAT, ENDPOINTS, IMAGES, MESSAGES, RESPONSES, Endpoint, Tokens
@@ -17,7 +18,6 @@ from tests.flows.rig import Operator, Person, http
 from tests.flows.simulator import Simulated, simulate_upstream
 from tests.flows.upstream import served
 
-CLI = {"user_agent": "claude-cli/2.1.197 (external, cli)", "x_app": "cli"}
 CLI_ONLY = sorted(model_id for model_id, model in MODELS.items() if model["cli_only"])
 SPOKEN = {"openai-chat": CHAT, "openai-responses": RESPONSES, "anthropic-messages": MESSAGES, "openai-images": IMAGES}
 CALLABLE = [
@@ -103,7 +103,7 @@ def test_only_image_models_show_images_per_minute(alice: Person) -> None:
 
 @pytest.mark.parametrize("model_id", CLI_ONLY)
 def test_cli_only_models_serve_the_official_cli(alice: Person, model_id: str) -> None:
-    reply = alice.call(MESSAGES.path + "?beta=true", MESSAGES.body(model=model_id), **CLI)
+    reply = alice.send(Install().turn(model=model_id, is_stream=False))
     assert reply.status == 200
     assert reply.billing["credits_charged"] == bill_of_reply(model_id, reply.json["usage"])
 
@@ -114,7 +114,7 @@ def test_cli_only_models_refuse_everybody_else(alice: Person, model_id: str) -> 
     assert stranger.refusal == (403, "cli_only_model")
     assert (stranger.json["type"], stranger.error["type"]) == ("error", "permission_error")
     assert stranger.headers["x-should-retry"] == "false"
-    through_openai = alice.call(CHAT.path, CHAT.body(model=model_id), **CLI)
+    through_openai = alice.another_key().call(CHAT.path, CHAT.body(model=model_id))
     assert through_openai.refusal == (403, "cli_only_model")
     assert through_openai.error["type"] == "permission_error"
     alice.assert_paid_nothing()

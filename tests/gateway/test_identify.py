@@ -124,10 +124,5 @@ async def test_a_database_that_says_nothing_is_not_waited_for(monkeypatch: pytes
 
 
 def test_a_client_is_what_its_head_says() -> None:
-    client = read_client(head(user_agent="curl/8", x_app="cli"))
-    assert (client.address, client.user_agent, client.app, client.is_anthropic_path) == (
-        "192.0.2.7",
-        "curl/8",
-        "cli",
-        False,
-    )
+    client = read_client(head(user_agent="curl/8"))
+    assert (client.address, client.user_agent) == ("192.0.2.7", "curl/8")

@@ -19,14 +19,12 @@ from apps.keys.rules import (
     check_key,
     check_model,
     digest,
-    is_official_cli,
     is_well_formed,
     last4,
     make_key,
 )
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-CLI_AGENT = "claude-cli/2.1.197 (external, cli)"
 
 
 def key(**changes: Any) -> KeySnapshot:
@@ -47,7 +45,7 @@ def key(**changes: Any) -> KeySnapshot:
 
 
 def client(**changes: Any) -> Client:
-    facts: dict[str, Any] = {"address": "192.0.2.7", "user_agent": "curl/8", "app": "", "is_anthropic_path": True}
+    facts: dict[str, Any] = {"address": "192.0.2.7", "user_agent": "curl/8"}
     return Client(**{**facts, **changes})
 
 
@@ -144,30 +142,9 @@ def test_networks(allowed: list[str], address: str, is_inside: bool) -> None:
 
 
 def test_a_model_outside_the_scope_is_refused() -> None:
-    check_model(key(), model_id="gpt-5-5", cli_only=False, client=client())
+    check_model(key(), model_id="gpt-5-5")
     scoped = key(allowed_models=frozenset({"gpt-5-5"}))
-    check_model(scoped, model_id="gpt-5-5", cli_only=False, client=client())
+    check_model(scoped, model_id="gpt-5-5")
     with pytest.raises(KeyRefused) as refused:
-        check_model(scoped, model_id="kimi-latest", cli_only=False, client=client())
+        check_model(scoped, model_id="kimi-latest")
     assert (refused.value.code, refused.value.param) == ("model_not_allowed", "model")
-
-
-@pytest.mark.parametrize(
-    ("caller", "is_official"),
-    [
-        (client(user_agent=CLI_AGENT, app="cli"), True),
-        (client(user_agent="claude-cli/2.1.197 (external, sdk-cli)", app="cli"), True),
-        (client(user_agent=CLI_AGENT, app="cli", is_anthropic_path=False), False),
-        (client(user_agent=CLI_AGENT, app=""), False),
-        (client(user_agent="OpenClaw/1.0 claude-cli/2.1.197", app="cli"), False),
-        (client(user_agent="", app="cli"), False),
-    ],
-)
-def test_cli_only_models(caller: Client, is_official: bool) -> None:
-    assert is_official_cli(caller) == is_official
-    if is_official:
-        check_model(key(), model_id="claude-opus-4-7-max", cli_only=True, client=caller)
-        return
-    with pytest.raises(KeyRefused) as refused:
-        check_model(key(), model_id="claude-opus-4-7-max", cli_only=True, client=caller)
-    assert (refused.value.code, refused.value.status) == ("cli_only_model", 403)
