@@ -32,13 +32,31 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class Distribution:
+    """One histogram of a metric: how many values are at most each bound, their sum, how many there are at all."""
+
+    buckets: Sequence[tuple[float, int]]
+    """Bound and count, each counting what the ones before it count; the one without bound is added."""
+    sum: int | float
+    count: int
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def samples(self, name: str) -> Iterable[tuple[str, Sample]]:
+        for bound, count in self.buckets:
+            yield f"{name}_bucket", Sample(count, {**self.labels, "le": f"{bound:g}"})
+        yield f"{name}_bucket", Sample(self.count, {**self.labels, "le": "+Inf"})
+        yield f"{name}_sum", Sample(self.sum, self.labels)
+        yield f"{name}_count", Sample(self.count, self.labels)
+
+
+@dataclass(frozen=True, slots=True)
 class Metric:
-    """One family. Names end in their unit, counters in `_total`."""
+    """One family. Names end in their unit, counters in `_total`; a histogram's samples are distributions."""
 
     name: str
-    kind: Literal["counter", "gauge"]
+    kind: Literal["counter", "gauge", "histogram"]
     help: str
-    samples: Sequence[Sample]
+    samples: Sequence[Sample | Distribution]
 
 
 MetricSource = Callable[[], Iterable[Metric]]
@@ -53,7 +71,7 @@ def watch(name: str, check: ReadinessCheck) -> None:
 
 
 def publish(name: str, source: MetricSource) -> None:
-    """Add a source of figures. It runs in a thread, and must not block."""
+    """Add a source of figures. It runs in a thread, and may wait for what the event loop tells it, within seconds."""
     _sources[name] = source
 
 
@@ -72,7 +90,7 @@ def obstacles() -> list[str]:
 def exposition(*, mode: str) -> str:
     """All figures of this process as Prometheus reads them. `mode`: `embedded` or `production`."""
     metrics = [*_process(mode), *(metric for source in _sources.values() for metric in source())]
-    return "".join(_render(metric) for metric in metrics)
+    return "".join(render(metric) for metric in metrics)
 
 
 def _database_answers() -> bool:
@@ -103,9 +121,11 @@ def _process(mode: str) -> Iterable[Metric]:
     yield Metric("process_open_fds", "gauge", "Open file descriptors.", [Sample(open_files)])
 
 
-def _render(metric: Metric) -> str:
+def render(metric: Metric) -> str:
     lines = [f"# HELP {metric.name} {metric.help}", f"# TYPE {metric.name} {metric.kind}"]
-    lines += [f"{metric.name}{_labels(sample.labels)} {sample.value}" for sample in metric.samples]
+    for sample in metric.samples:
+        named = [(metric.name, sample)] if isinstance(sample, Sample) else sample.samples(metric.name)
+        lines += [f"{name}{_labels(each.labels)} {each.value}" for name, each in named]
     return "\n".join(lines) + "\n"
 
 

@@ -72,7 +72,7 @@ def readyz(request: HttpRequest) -> HttpResponse:
 @require_safe
 @never_cache
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Figures of the one process that answers: its pid is in `hypereal_info`."""
+    """Figures in Prometheus' format: docs/metrics.md says which are of the process that answers, and which of all."""
     if not _may_read_metrics(request):
         return HttpResponse("not for you\n", status=403, content_type=PLAIN)
     mode = "embedded" if settings.ENVIRONMENT.is_embedded else "production"

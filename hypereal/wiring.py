@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterable
+from functools import partial
 
 from django.conf import settings
 from django.db import close_old_connections, connection, connections
@@ -21,6 +22,10 @@ from apps.gateway.stores import POLL_S, Stores
 from apps.governor.store.memory import MemoryGovernor
 from apps.governor.store.redis.link import Link
 from apps.governor.store.shared import SharedGovernor
+from apps.governor.telemetry import here
+from apps.governor.telemetry.board import Board, Totals
+from apps.governor.telemetry.observer import Observer, catalog_facts
+from apps.governor.telemetry.overview import Overview
 from apps.insurance.payer import Payer
 from apps.insurance.services import pay_due
 from apps.keys.cache import KeyCache
@@ -35,6 +40,7 @@ from apps.upstreams.simulator import Simulator, SimulatorTransport
 from apps.upstreams.transport.http import HttpTransport
 from apps.upstreams.transport.switch import SwitchTransport
 from hypereal import health
+from hypereal.capacity_metrics import capacity_metrics
 from hypereal.environment import Environment
 from hypereal.scheduler import Scheduler
 
@@ -59,6 +65,7 @@ class Wiring:
                 process_id=process_id,
                 live_processes=lambda: self.stores.ledger.live_processes,
             )
+        name = f"{socket.gethostname()}:{os.getpid()}"
         self.stores = Stores(
             keys=KeyCache(),
             accounts=AccountCache(),
@@ -68,7 +75,7 @@ class Wiring:
             ledger=Committer(
                 _ledger_store(environment),
                 process_id=process_id,
-                name=f"{socket.gethostname()}:{os.getpid()}",
+                name=name,
                 journal=None if journal_dir is None else Journal(journal_dir, process_id),
             ),
             transport=SwitchTransport(simulator=SimulatorTransport(Simulator()), http=HttpTransport()),
@@ -78,6 +85,13 @@ class Wiring:
             keep_notice=keep_notice,
             keep_alert=_keep_alert,
             claims_due=self._payer.note,
+        )
+        self._observer = Observer(
+            self.stores.telemetry,
+            self.stores.governor,
+            partial(catalog_facts, self.stores.catalog, self.stores.routes),
+            process=name,
+            board=None if environment.is_embedded else Board(environment.redis_url, process_id),
         )
 
     def _why_not_ready(self) -> str | None:
@@ -119,6 +133,10 @@ class Wiring:
             samples = [health.Sample(count, {"model": model_id}) for model_id, count in sorted(counts.items())]
             yield health.Metric(f"hypereal_upstream_{name}_total", "counter", meaning, samples)
 
+    def _capacity_figures(self) -> Iterable[health.Metric]:
+        overview, totals = here.ask(_look_and_total(self._observer))
+        return capacity_metrics(overview, totals)
+
     async def start(self) -> None:
         """Open pools, load snapshots, start the committer. Raises: StoreUnavailable, JournalFailed."""
         await self.stores.transport.open()
@@ -137,6 +155,9 @@ class Wiring:
         health.publish("ledger", self._ledger_figures)
         health.publish("governor", self._governor_figures)
         health.publish("upstreams", self._upstream_figures)
+        health.publish("capacity", self._capacity_figures)
+        here.set_observer(self._observer)
+        self._observer.start()
         # Everything made so far lives as long as the process: the collector need not look at it again.
         gc.collect()
         gc.freeze()
@@ -144,6 +165,8 @@ class Wiring:
     async def stop(self) -> None:
         """Let calls that were cancelled end, commit what is queued, close what is open."""
         await self.stores.until_quiet()
+        here.forget_observer()
+        await self._observer.stop()
         if self._poll is not None:
             self._poll.cancel()
             await asyncio.gather(self._poll, return_exceptions=True)
@@ -167,6 +190,10 @@ class Wiring:
                 if not is_failing:
                     logger.exception("snapshots could not be refreshed; the last ones stay in use")
                 is_failing = True
+
+
+async def _look_and_total(observer: Observer) -> tuple[Overview, Totals]:
+    return await observer.look(), await observer.totals()
 
 
 def _keep_alert(kind: str, subject: str, message: str, times: int) -> None:

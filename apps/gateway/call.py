@@ -14,6 +14,7 @@ from apps.core.errors import GatewayError
 from apps.core.ids import new_id, show_request_id
 from apps.dialects.protocol import Dialect
 from apps.governor.store.protocol import Admission
+from apps.governor.telemetry.tally import Tally
 from apps.ledger.idempotency import Idempotency
 
 Scope = Mapping[str, Any]
@@ -54,6 +55,8 @@ class Call:
     """The route asked last, or to be asked first."""
     is_answered: bool = False
     """The head of a reply went out: from then on it cannot become another."""
+    tally: Tally | None = None
+    """Of the route that it is on."""
 
     def header(self, name: bytes) -> str:
         """A header's text, empty where there is none."""

@@ -78,6 +78,8 @@ class Journey:
     def lost(self, forwarded: Forwarded, failure: UpstreamFailed) -> None:
         """What answered broke before the caller heard of it; its circuit knows."""
         self._failure = failure
+        if self._call.tally is not None:
+            self._call.tally.fail_attempt(failure.code)
         self._note(forwarded.route, "broke off", forwarded.began_at)
 
     async def _ask(self, route: RouteSnapshot) -> Forwarded | None:
@@ -120,6 +122,8 @@ class Journey:
         self._attempts += 1
         self._last_key = route.key
         record.route_id, record.provider = route.route_id, route.provider
+        tally = stores.telemetry.enter(self._permit.model.model_id, route.key, left=self._call.tally)
+        self._call.tally = tally
         try:
             reply = await attempt(
                 self._call, self._permit, way, body, max_tokens=self._max_tokens, ends_at=self._ends_at, stores=stores
@@ -134,6 +138,7 @@ class Journey:
             if failed.told_s is not None:
                 stores.retries.leave_alone(route.key, failed.told_s, clock.monotonic())
             self._failure = failed.failure
+            tally.fail_attempt(failed.failure.code)
             self._note(route, failed.status, began_at)
             return failed
         finally:

@@ -29,6 +29,7 @@ from apps.gateway.state import find_states, keep_states
 from apps.gateway.stores import Stores
 from apps.gateway.vet import vet
 from apps.governor.store.protocol import Admission
+from apps.governor.telemetry.tally import NO_MODEL
 from apps.keys.rules import KeySnapshot
 from apps.ledger.idempotency import AlreadyServed
 from apps.upstreams.rules import UpstreamFailed
@@ -108,6 +109,7 @@ async def _serve(call: Call, dialect: Dialect, receive: Receive, send: Send, sto
         tokens = await answer(running, receive, send, stores)
     finally:
         stores.governor.finish(admission, tokens=tokens)
+        stores.telemetry.end(record, call.tally)
 
 
 async def admit(permitted: Permit, receive: Receive, stores: Stores) -> Admission:
@@ -224,6 +226,8 @@ def _log_refusal(
     dialect: Dialect,
     stores: Stores,
 ) -> None:
+    is_known = record is not None and stores.catalog.get(record.model_id) is not None
+    stores.telemetry.refuse(record.model_id if record is not None and is_known else NO_MODEL, error.code)
     now_s = clock.monotonic()
     if isinstance(error, BodyRefused) or stores.refusals.has_enough(key.key_id, now_s=now_s):
         return

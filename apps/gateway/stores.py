@@ -22,6 +22,7 @@ from apps.gateway.retries import Retries
 from apps.gateway.standing import Standing
 from apps.gateway.vetted import Vetted
 from apps.governor.store.protocol import Governor
+from apps.governor.telemetry.tally import Telemetry
 from apps.keys.cache import KeyCache
 from apps.ledger.committer import Committer
 from apps.upstreams.cache import RouteCache
@@ -67,6 +68,7 @@ class Stores:
     notices: Notices = field(init=False)
     alerts: Alerts = field(init=False)
     retries: Retries = field(default_factory=Retries)
+    telemetry: Telemetry = field(default_factory=Telemetry)
     calls: int = 0
     """Calls under way."""
     counts: CountLimit = field(default_factory=CountLimit)

@@ -31,6 +31,7 @@ from apps.gateway.stores import Stores
 from apps.gateway.ways import first_way
 from apps.governor.store.memory import MemoryGovernor
 from apps.governor.store.protocol import Admission, Ask
+from apps.governor.telemetry.tally import Telemetry
 from apps.keys.rules import KeySnapshot
 from apps.ledger.operations import Granted, Pending, Release, Settle, Settled
 from apps.upstreams.rules import RouteSnapshot
@@ -201,6 +202,7 @@ class Bench:
                 draining=0,
                 counter=Counter(),
                 retries=Retries(),
+                telemetry=Telemetry(),
                 alerts=Alerts(lambda *facts: self.alerts.append(facts)),
                 claims_due=self.claims_due,
             ),

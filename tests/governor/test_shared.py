@@ -53,7 +53,7 @@ class TestSharedGovernorWithoutRedis(GovernorContract):
 class AsIfActive:
     """The contract asks for `active`; without Redis the shared governor says `degraded`, and that alone differs."""
 
-    mode = "active"
+    mode, is_shared = "active", False
 
     def __init__(self, governor: SharedGovernor) -> None:
         assert governor.mode == "degraded"

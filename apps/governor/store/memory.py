@@ -54,6 +54,8 @@ class MemoryGovernor:
     Keys and accounts are forgotten once idle; models and routes are kept, there are as many as the catalog has.
     """
 
+    is_shared = False
+
     def __init__(
         self,
         *,

@@ -89,6 +89,10 @@ class Governor(Protocol):
     def mode(self) -> str:
         """`active`, or `degraded` where a shared store is away: shown in X-Hypereal-Managed-Governor."""
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether `figures` is at present of all processes, or of this one alone."""
+
     async def admit(self, ask: Ask, *, gone: Awaitable[object] | None = None) -> Admission:
         """Order: account RPM, key RPM, key and model RPM, model RPM/TPM/IPM, slot; else the queue.
 

@@ -67,6 +67,10 @@ class SharedGovernor:
     def mode(self) -> str:
         return "active" if self._link.is_up else "degraded"
 
+    @property
+    def is_shared(self) -> bool:
+        return self._link.is_up
+
     async def start(self) -> None:
         """Connect, where Redis is there; it is looked for from now on."""
         await self._link.start()
