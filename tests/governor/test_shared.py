@@ -137,7 +137,7 @@ async def test_who_waits_in_redis_goes_on_waiting_here(governor: SharedGovernor,
     server.kill()
     try:
         admission = await asyncio.wait_for(waiting, timeout=5)
-        assert admission.call_id == ""
+        assert (governor.admitted.shared, governor.admitted.own) == (2, 1)
         governor.finish(admission, tokens=1)
     finally:
         server.start()
@@ -152,10 +152,25 @@ async def test_a_server_that_pauses_delays_nobody_for_long(governor: SharedGover
     began_at = loop.time()
     admission = await governor.admit(ask())
     assert loop.time() - began_at < 0.7
-    assert (governor.mode, admission.call_id) == ("degraded", "")
+    assert (governor.mode, governor.admitted.own) == ("degraded", 1)
     governor.finish(admission, tokens=1)
     await until_mode(governor, "active")
-    assert (await governor.admit(ask())).call_id
+    await governor.admit(ask())
+    assert governor.admitted.shared == 1
+
+
+async def test_what_began_in_a_pause_is_known_to_redis_afterwards(
+    governor: SharedGovernor, server: RedisServer
+) -> None:
+    server.pause(500)
+    during = await governor.admit(ask())
+    assert governor.admitted.own == 1
+    await until_mode(governor, "active")
+    await asyncio.sleep(1.25)
+    assert (await governor.figures())[MODEL].in_flight == 1
+    governor.finish(during, tokens=1)
+    await asyncio.sleep(0.05)
+    assert (await governor.figures())[MODEL].in_flight == 0
 
 
 def test_shares() -> None:

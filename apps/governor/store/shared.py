@@ -61,7 +61,6 @@ class SharedGovernor:
         self._own = MemoryGovernor(mode="degraded", monotonic=monotonic, now=now, call_later=call_later)
         self._running: dict[int, Admission] = {}
         """Calls that the own half admitted, by identity."""
-        link.on_up.append(self._tell_own)
 
     @property
     def mode(self) -> str:
@@ -92,6 +91,7 @@ class SharedGovernor:
         admission = await self._own.admit(share_of_ask(ask, self._live_processes()), gone=gone)
         self.admitted.own += 1
         self._running[id(admission)] = admission
+        admission.call_id = self._shared.adopt(admission.ask)
         return admission
 
     def finish(self, admission: Admission, *, tokens: int | None) -> None:
@@ -99,8 +99,7 @@ class SharedGovernor:
             self._shared.finish(admission, tokens=tokens)
             return
         self._own.finish(admission, tokens=tokens)
-        if admission.call_id:
-            self._shared.release(admission.ask, admission.call_id)
+        self._shared.release(admission.ask, admission.call_id)
 
     def circuit(self, route: str) -> str:
         return self._circuits.circuit(route)
@@ -118,14 +117,6 @@ class SharedGovernor:
             except LinkDown:
                 pass
         return await self._own.figures()
-
-    def _tell_own(self) -> None:
-        """Redis is there again: calls that were admitted without it hold slots too."""
-        for admission in self._running.values():
-            if not admission.call_id:
-                admission.call_id = self._shared.adopt(admission.ask)
-        if self._running:
-            self._shared.renew_all(tells=True, unknown_age_s=0.0)
 
 
 def share_of_ask(ask: Ask, processes: int) -> Ask:

@@ -12,12 +12,10 @@ class Names:
     """Names within one database of a server. Channels are the server's, so they carry the database's number."""
 
     def __init__(self, database: int) -> None:
-        self._channels = f"{PREFIX}:{database}"
-        self.circuits = f"{self._channels}:circuits"
-
-    def turns(self, process_id: uuid.UUID) -> str:
-        """The channel on which a process hears that a slot was handed to a call of its own."""
-        return f"{self._channels}:turns:{process_id.hex}"
+        channels = f"{PREFIX}:{database}"
+        self.circuits = f"{channels}:circuits"
+        self.turns = f"{channels}:turns:"
+        """Followed by a process's id: where it hears that a slot was handed to a call of its own."""
 
     @staticmethod
     def model(model_id: str) -> str:

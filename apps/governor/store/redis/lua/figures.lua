@@ -1,11 +1,14 @@
 -- uses: window.lua
--- uses: slots.lua
--- figures.lua : the load of one model.
--- in  : KEYS base of the model's keys; ARGV now
--- out : {in flight, queued, queued tokens, requests, tokens, images in the minute}
-local base = KEYS[1]
+-- uses: path.lua
+-- figures.lua : the load of one model, over all processes.
+-- in  : KEYS base of the model's keys; ARGV now, channel prefix
+-- out : {slots, in flight, calls and tokens that wait, requests, tokens and images of the minute}
 local now = clock(ARGV[1])
-clean_up(base, now)
-local load = redis.call('HMGET', base .. ':load', 'calls', 'tokens')
-return {redis.call('HLEN', base .. ':slots'), tonumber(load[1] or '0'), tonumber(load[2] or '0'),
-  read_window(base .. ':rpm', now).used, read_window(base .. ':tpm', now).used, read_window(base .. ':ipm', now).used}
+local p = read_path(KEYS[1], '', ARGV[2], now)
+tidy(p)
+hand_over(p)
+local function used(name)
+  return read_window(p.base .. name, now).used
+end
+return {p.cap, p.in_flight, redis.call('ZCARD', p.queue), tonumber(redis.call('HGET', p.loads, 't') or '0'),
+  used(':rpm'), used(':tpm'), used(':ipm')}

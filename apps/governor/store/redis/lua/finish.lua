@@ -1,20 +1,21 @@
 -- uses: window.lua
--- uses: slots.lua
--- finish.lua : a call has ended: its slot goes to the first who waits, its tokens become what they were.
--- in  : KEYS base of the model's keys
---       ARGV now, call, concurrency, when it was counted, tokens too many (below 0: too few), images to give back
-local base = KEYS[1]
+-- uses: path.lua
+-- finish.lua : a call gives its slot back, to the first who waits; its tokens are corrected. Once: a second time it holds
+-- no slot.
+-- in  : KEYS base of the model's keys; ARGV now, call, channel prefix, tokens it used less than was counted (negative:
+--       more), images to give back
+-- out : nothing
 local now = clock(ARGV[1])
-local call, counted_at, spare = ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[5])
-if spare > 0 then
-  refund(read_window(base .. ':tpm', now), spare, counted_at)
-elseif spare < 0 then
-  -- Above the limit too: they were used.
-  count(read_window(base .. ':tpm', now), -spare, now)
+local p = read_path(KEYS[1], process_of(ARGV[2]), ARGV[3], now)
+local counted_at = free(p, ARGV[2])
+if counted_at then
+  local spare, images = tonumber(ARGV[4]), tonumber(ARGV[5])
+  if spare > 0 then
+    refund(read_window(p.base .. ':tpm', now), spare, counted_at)
+  elseif spare < 0 then
+    count(read_window(p.base .. ':tpm', now), -spare, now)
+  end
+  if images > 0 then refund(read_window(p.base .. ':ipm', now), images, counted_at) end
 end
-if ARGV[6] ~= '0' then refund(read_window(base .. ':ipm', now), tonumber(ARGV[6]), counted_at) end
-redis.call('HDEL', base .. ':slots', call)
-if redis.call('ZCARD', base .. ':queue') > 0 then
-  clean_up(base, now)
-  hand_over(base, tonumber(ARGV[3]), now)
-end
+tidy(p)
+hand_over(p)
