@@ -1,5 +1,5 @@
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
 
 from hypereal import pages
 
@@ -8,5 +8,6 @@ urlpatterns = [
     path("healthz", pages.healthz),
     path("readyz", pages.readyz),
     path("metrics", pages.metrics),
+    path("api/v1/", include("hypereal.api")),
     path("admin/", admin.site.urls),
 ]
