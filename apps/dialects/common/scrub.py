@@ -23,11 +23,12 @@ _IDENTITIES: Final = re.compile(
     | \b(?:Bearer|Basic)\s+[\w.~+/=-]+                                      # credentials and account names
     | \b(?:sk|pk|rk|ck|gsk|xai|key|org|proj|acct|user)[-_](?=[\w-]*[\d-])[\w.-]{4,}
     | \bAIza[\w-]{10,}
+    | \breq[-_](?=[\w-]*\d)[\w-]{6,}                                        # their request ids
     | \b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b                                   # hosts
     | \blocalhost(?::\d+)?\b
     | (?<![\w.-])(?:[a-z0-9-]{1,63}\.){1,30}
       (?:com|net|org|io|ai|dev|app|cloud|local|internal|lan|corp|svc|cn|eu|us|uk|de|in|co|xyz)\b(?::\d+)?(?:/\S*)?
-    | \b(?!(?:req|resp|msg|call|chatcmpl|toolu)[-_])[A-Za-z0-9_-]{32,}\b      # anything long enough to be a secret
+    | \b(?!(?:resp|msg|call|chatcmpl|toolu)[-_])[A-Za-z0-9_-]{32,}\b      # anything long enough to be a secret
     """,
     re.VERBOSE | re.IGNORECASE,
 )
