@@ -94,14 +94,13 @@ def add_upstream(operator: Operator, scripted: ScriptedUpstream) -> Iterator[Add
         **timeouts_ms: int,
     ) -> Script:
         script = scripted.script(answer)
+        deadlines = [word for name, value in timeouts_ms.items() for word in (f"--{name.replace('_', '-')}", value)]
         added = operator.run(
             "add_route", model or endpoint.model, "--provider", "scripted", "--dialect", endpoint.dialect,
             "--base-url", (base_url or script.base_url) + endpoint.base_path, "--upstream-model", "theirs",
-            "--priority", priority,
+            "--priority", priority, *deadlines,
         )  # fmt: skip
         routes.append(added["route_id"])
-        if timeouts_ms:
-            operator.set_timeouts(added["route_id"], **timeouts_ms)
         operator.tell_server()
         script.route_id = added["route_id"]
         return script

@@ -3,7 +3,6 @@
 {"command": ["balance", "alice"]}                     runs `manage.py balance alice --json`
 {"page": "upstreams_route", "row": "…", "fields": {…}}  submits a form of the admin
 {"task": "ledger.sweep"}                              runs what the schedule would
-{"route": "…", "timeouts": {"idle_timeout_ms": 500}}  changes what only the admin's form can
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import io
 import json
 import os
 import sys
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -32,15 +30,12 @@ def answer(asked: dict[str, Any]) -> dict[str, Any]:
     """`{"output": text, "error": text or null}`."""
     from django.db import close_old_connections
 
-    from apps.upstreams import services
     from hypereal.scheduler import run_task
 
     output = io.StringIO()
     try:
         if "task" in asked:
             run_task(asked["task"])
-        elif "route" in asked:
-            services.set_route(route_id=uuid.UUID(asked["route"]), actor="test", **asked["timeouts"])
         elif "page" in asked:
             submit(asked["page"], asked["row"], asked["fields"])
         else:

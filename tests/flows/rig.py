@@ -163,9 +163,6 @@ class Operator:
     def run_task(self, name: str) -> None:
         self._ask({"task": name})
 
-    def set_timeouts(self, route_id: str, **timeouts_ms: int) -> None:
-        self._ask({"route": route_id, "timeouts": timeouts_ms})
-
     def _ask(self, asked: dict[str, Any]) -> str:
         assert self._process.stdin is not None
         assert self._process.stdout is not None

@@ -75,7 +75,8 @@ class Shop:
                 "add_route", endpoint.model, "--provider", "scripted", "--dialect", endpoint.dialect,
                 "--base-url", script.base_url + endpoint.base_path, "--upstream-model", "theirs",
             )  # fmt: skip
-            self.operator.set_timeouts(route["route_id"], idle_timeout_ms=500_000, total_timeout_ms=500_000)
+            deadlines = ("--idle-timeout-ms", 500_000, "--total-timeout-ms", 500_000)
+            self.operator.run("set_route", route["route_id"], *deadlines)
         self.alice = self.operator.person("alice")
         self.operator.tell_server()
 
