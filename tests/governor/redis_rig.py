@@ -62,9 +62,14 @@ class RedisServerContract:
         with own_redis() as cls.server:
             yield
 
-    async def linked(self, *, deadline_s: float = LATE_S) -> Link:
+    def link(self, *, deadline_s: float = LATE_S) -> Link:
+        """Not connected yet."""
         link = Link(self.server.url)
         link.deadline_s = deadline_s
+        return link
+
+    async def linked(self) -> Link:
+        link = self.link()
         await link.start()
         return link
 

@@ -35,19 +35,20 @@ class OverAdmissions(MemoryGovernor):
 class AdmissionRig(RedisServerContract):
     async def make_rig(self) -> Rig:
         self.flush()
-        time, link = RedisClock(), await self.linked()
-        return RedisRig(governor=OverAdmissions(admissions(link, time, 1)), clock=time, links=[link])
+        time, link = RedisClock(), self.link()
+        governor = OverAdmissions(await admissions(link, time, 1))
+        return RedisRig(governor=governor, clock=time, links=[link])
 
     async def another(self, rig: Rig, *, deadline_s: float = LATE_S) -> RedisAdmissions:
         """Another process's."""
         assert isinstance(rig, RedisRig)
         assert isinstance(rig.clock, RedisClock)
-        link = await self.linked(deadline_s=deadline_s)
+        link = self.link(deadline_s=deadline_s)
         rig.links.append(link)
-        return admissions(link, rig.clock, 2)
+        return await admissions(link, rig.clock, 2)
 
 
-def admissions(link: Link, time: RedisClock, number: int) -> RedisAdmissions:
+async def admissions(link: Link, time: RedisClock, number: int) -> RedisAdmissions:
     made = RedisAdmissions(
         link,
         Names(0),
@@ -57,6 +58,7 @@ def admissions(link: Link, time: RedisClock, number: int) -> RedisAdmissions:
         call_later=time.call_later,
         told_time=time.told,
     )
+    await link.start()
     made.start()
     return made
 

@@ -48,6 +48,7 @@ class RedisAdmissions:
         self._told_time = told_time
         """The scripts' clock, where it is not Redis' own."""
         self._numbers = itertools.count(1)
+        link.on_up.append(self._load_scripts)
         self._holdings = Holdings(link, names, process_id=process_id, call_later=call_later, told_time=told_time)
 
     def start(self) -> None:
@@ -128,6 +129,11 @@ class RedisAdmissions:
             for path, told in zip(paths, answers, strict=True)
         }
 
+    def _load_scripts(self) -> None:
+        """Before the first is needed: one that Redis does not know is sent again, overtaken by what was sent since."""
+        for script in (_ADMIT, _CONFIRM, _FINISH, _LEAVE, _FIGURES):
+            self._link.command("SCRIPT", "LOAD", script.text).add_done_callback(_look_away)
+
     def _run(self, script: Script, call: Call) -> asyncio.Future[Any]:
         return self._link.call(script, call.keys, (self._told_time(), *call.args))
 
@@ -201,3 +207,9 @@ def _has_hung_up(gone: asyncio.Future[object]) -> bool:
 def _dismiss(call: Call, gone: asyncio.Future[object]) -> None:
     if _has_hung_up(gone):
         call.end(CallerGone())
+
+
+def _look_away(answer: asyncio.Future[Any]) -> None:
+    """Nobody acts upon this one; unread, its failure would be told as a mistake."""
+    if not answer.cancelled():
+        answer.exception()
