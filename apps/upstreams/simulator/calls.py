@@ -33,6 +33,8 @@ def choose(prompt: Prompt) -> tuple[Call, ...]:
     """The calls to make; none where the answer is text."""
     if not prompt.tools or prompt.tool_choice.mode == "none":
         return ()
+    if prompt.talk.script and (scripted := _scripted(prompt)):
+        return scripted
     if prompt.tool_choice.mode == "required":
         wanted = _demanded(prompt)
     elif prompt.talk.results:
@@ -44,6 +46,17 @@ def choose(prompt: Prompt) -> tuple[Call, ...]:
     if not prompt.tool_choice.is_parallel:
         wanted = wanted[:1]
     return tuple(Call(tool.name, _arguments(tool, prompt, turn=turn)) for turn, tool in enumerate(wanted[:MAX_CALLS]))
+
+
+def _scripted(prompt: Prompt) -> tuple[Call, ...]:
+    """The next step of the script, where its tool is offered: helpers of an agent see the prompt, but not the tools."""
+    step = prompt.talk.script[0]
+    tool = next((tool for tool in prompt.tools if tool.name == step.tool), None)
+    if tool is None:
+        return ()
+    if step.arguments is None:
+        return (Call(tool.name, _arguments(tool, prompt, turn=0)),)
+    return (Call(tool.name, msgspec.json.encode(step.arguments).decode()),)
 
 
 def _demanded(prompt: Prompt) -> list[Tool]:

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from apps.upstreams.simulator import directives, tokens
+from apps.upstreams.simulator import directives, script, tokens
 from apps.upstreams.simulator.directives import Directives
+from apps.upstreams.simulator.script import Step
 
 IMAGE_INPUT_TOKENS: Final = 258
 """What one image in a prompt counts, whatever its size."""
@@ -156,6 +157,8 @@ class Talk:
     """Tool results at the end of the conversation, waiting for an answer."""
     called: frozenset[str] = frozenset()
     """Names of the tools called since the last user message."""
+    script: tuple[Step, ...] = ()
+    """The scripted calls that are still to be made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +191,11 @@ class Listener:
     _turns: int = 0
     _results: list[str] = field(default_factory=list)
     _called: set[str] = field(default_factory=set)
+    _script: tuple[Step, ...] = ()
 
     def user_says(self, texts: list[str]) -> None:
+        # Agents add reminders of their own to what a person said: a script goes on until there is another one.
+        self._script = next((steps for text in texts if (steps := script.read(text))), self._script)
         if any(texts):
             self._said = [text for text in texts if text]
             self._turns += 1
@@ -199,6 +205,7 @@ class Listener:
     def assistant_answers(self, called: list[str]) -> None:
         self._results.clear()
         self._called.update(called)
+        self._script = self._script[len(called) :]
 
     def tool_returns(self, text: str) -> None:
         self._results.append(text)
@@ -207,11 +214,17 @@ class Listener:
         said = "\n".join(self._said)
         return (
             Talk(
-                said=directives.remove(said),
-                ask=directives.remove(self._said[-1])[:ASK_CHARS] if self._said else "",
+                said=_spoken(said),
+                ask=_spoken(self._said[-1])[:ASK_CHARS] if self._said else "",
                 turns=self._turns,
                 results=tuple(self._results),
                 called=frozenset(self._called),
+                script=self._script,
             ),
             directives.read(said),
         )
+
+
+def _spoken(text: str) -> str:
+    """What there is to answer."""
+    return script.remove(directives.remove(text))

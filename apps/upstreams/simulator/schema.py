@@ -112,7 +112,9 @@ class _Maker:
             case "integer":
                 return int(self._number(schema, step=1, place=place))
             case "number":
-                return self._number(schema, step=0, place=place)
+                # A whole number without a fraction: there are clients that read a count from a `number`.
+                number = self._number(schema, step=0, place=place)
+                return int(number) if number.is_integer() else number
             case "boolean":
                 return True
             case "null":
