@@ -9,17 +9,23 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUNTIME := $(VENV)/.installed-runtime
 DEV     := $(VENV)/.installed-dev
 
+# What `make test-clients` runs, at pinned versions, in a place of its own: clients bring hundreds of megabytes.
+CLIENTS := var/clients/.installed
+
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench faults lock
+.PHONY: help run test test-clients check format bench faults lock
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(RUNTIME) ## serve on http://127.0.0.1:8000 (HOST, PORT) with everything that runs beside it
 	@$(BIN)/python -m hypereal.run
 
 test: $(DEV) ## run the test suite; with DATABASE_URL and REDIS_URL against those (ARGS="-k money")
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-clients: $(DEV) $(CLIENTS) ## run real clients (Claude Code, Codex, SDKs …) against a gateway; needs Node.js and npm
+	@TEST_CLIENTS=1 $(BIN)/python -m pytest tests/clients $(ARGS)
 
 check: $(DEV) ## ruff, mypy, import contracts, missing migrations
 	$(BIN)/ruff check
@@ -44,6 +50,8 @@ lock: $(BIN)/python ## write the hashed lock files from pyproject.toml
 		pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--group dev pyproject.toml -o requirements-dev.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		tests/clients/requirements.in -o tests/clients/requirements.lock
 
 $(RUNTIME): requirements.lock | $(BIN)/python
 	@echo "installing what requirements.lock names"
@@ -55,6 +63,16 @@ $(DEV): requirements-dev.lock requirements.lock | $(BIN)/python
 	@echo "installing what requirements-dev.lock names"
 	@$(PIP) install --require-hashes --requirement $<
 	@touch $(RUNTIME) $@
+
+$(CLIENTS): tests/clients/package-lock.json tests/clients/requirements.lock | $(BIN)/python
+	@echo "installing the clients that tests/clients pins"
+	@mkdir -p $(@D)
+	@cp tests/clients/package.json tests/clients/package-lock.json $(@D)
+	@npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --loglevel=error
+	@$(PYTHON) -m venv $(@D)/python
+	@$(@D)/python/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes \
+		--requirement tests/clients/requirements.lock
+	@touch $@
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
