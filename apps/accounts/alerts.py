@@ -20,6 +20,7 @@ from apps.core import clock
 KIND_LENGTH: Final = 40
 SUBJECT_LENGTH: Final = 200
 MESSAGE_LENGTH: Final = 500
+MAX_LISTED: Final = 1_000
 
 
 def alert(*, kind: str, subject: str, message: str, times: int = 1) -> bool:
@@ -64,3 +65,8 @@ def resolve(*, alert_id: uuid.UUID, actor: str) -> OperatorAlert:
         found.save()
         audit.record(actor=actor, action="alert.resolved", target=found, detail={"times": found.times})
     return found
+
+
+def open_alerts() -> list[OperatorAlert]:
+    """What is open, the latest first, as far as anybody reads."""
+    return list(OperatorAlert.objects.filter(resolved_at=None)[:MAX_LISTED])

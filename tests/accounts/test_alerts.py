@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import json
 import uuid
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission
+from django.core.management import CommandError, call_command
 from django.db import IntegrityError
 from django.test import Client
 
@@ -88,3 +92,25 @@ def test_who_may_only_look_resolves_nothing() -> None:
     client.post(listing("accounts_operatoralert"), {"action": "resolve", "_selected_action": [str(row.id)]})
     row.refresh_from_db()
     assert row.resolved_at is None
+
+
+def run(*arguments: str) -> Any:
+    output = io.StringIO()
+    call_command("alerts", *arguments, "--json", stdout=output)
+    return json.loads(output.getvalue())["alerts"]
+
+
+def test_the_command_line_lists_and_resolves_them() -> None:
+    assert run() == []
+    tell()
+    tell()
+    (listed,) = run()
+    assert (listed["kind"], listed["times"], listed["message"]) == ("upstream_refuses_us", 2, "openai answers 401.")
+    output = io.StringIO()
+    call_command("alerts", stdout=output)
+    assert "2 x  upstream_refuses_us (route 7): openai answers 401." in output.getvalue()
+    assert run("--resolve", listed["alert_id"]) == []
+    assert OperatorAlert.objects.get().resolved_by == "command line"
+    for nonsense in ("nonsense", str(uuid.uuid4())):
+        with pytest.raises(CommandError, match="no alert with the id"):
+            run("--resolve", nonsense)
