@@ -26,6 +26,7 @@ def test_every_task_of_the_schedule_exists_and_beat_sends_it() -> None:
         "ledger.forget_keys": 600.0,
         "ledger.partitions": 86_400.0,
         "upstreams.states": 3_600.0,
+        "keys.forget_sightings": 3_600.0,
     }
 
 

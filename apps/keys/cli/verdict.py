@@ -150,7 +150,7 @@ def _ids(signs: Signs) -> Iterator[Finding]:
     if not signs.session:
         # Versions that wrote the older form sent no such header.
         if user_id is None or not user_id.is_old:
-            yield Finding(Sign.SESSION, "the header X-Claude-Code-Session-Id is missing")
+            yield Finding(Sign.SESSION, "the header X-Claude-Code-Session-Id is missing (it is sent since 2.1.86)")
     elif not UUID.fullmatch(signs.session):
         yield Finding(Sign.SESSION, "the header X-Claude-Code-Session-Id is no UUID")
     elif user_id is not None and user_id.session and user_id.session != signs.session:
