@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from apps.dialects.registry import BY_ENDPOINT
+from apps.keys.cli.known import BILLING
 from apps.keys.cli.signs import parse_user_id, read_signs
 from apps.keys.cli.verdict import Kind, Sign, Verdict, judge, judge_head
 from tests.clients.claude_code import Install, Sent, genuine, installs
@@ -63,20 +64,42 @@ def test_a_count_of_tokens_is_told_by_its_head(install: Install) -> None:
     assert found == set()
 
 
-@pytest.mark.skipif(not CAPTURED.is_dir(), reason="nothing was captured yet")
-def test_captured_requests_pass() -> None:
-    """Heads and redacted bodies of the real CLI: {"path", "query", "headers", "body"}, one file each."""
-    seen = 0
-    for path in sorted(CAPTURED.glob("**/*.json")):
-        stored = json.loads(path.read_text())
-        for one in stored if isinstance(stored, list) else [stored]:
-            if not one["path"].rstrip("/").endswith("/messages"):
-                continue
-            url, _, query = one["path"].partition("?")
-            verdict = verdict_on(Sent(url, one.get("query", query), dict(one["headers"]), one["body"]))
-            assert verdict.is_official, (path.name, verdict.words)
-            seen += 1
-    assert seen > 0
+def captured() -> list[Sent]:
+    """What real CLIs of several versions sent: heads, and bodies less what people and agents wrote; ids are made up."""
+    return [
+        Sent(row["path"], row["query"], row["headers"], row["body"])
+        for path in sorted(CAPTURED.glob("*.jsonl"))
+        for row in map(json.loads, path.read_text().splitlines())
+    ]
+
+
+def test_everything_that_real_clis_were_seen_to_send_passes() -> None:
+    """At a terminal and headless, subagents, titles, topics, warm-ups, /compact, and /context's bursts of counts."""
+    sent = captured()
+    messages = [one for one in sent if one.path == "/v1/messages"]
+    blocked = [(one.headers["user-agent"], words) for one in messages if (words := verdict_on(one).words)]
+    assert blocked == []
+    counts = [one for one in sent if one.path != "/v1/messages"]
+    assert all(judge_head(read_signs(one.raw_headers, is_messages=True, fields={})).is_official for one in counts)
+    assert (len(messages) >= 200, len(counts) >= 60, len({one.headers["user-agent"] for one in sent}) >= 10) == (
+        True,
+        True,
+        True,
+    )
+
+
+def test_none_of_it_passes_once_it_is_tampered_with() -> None:
+    """Replayed under another session, by another program, without a sign, or in another version's name."""
+    for one in captured():
+        if one.path != "/v1/messages":
+            continue
+        assert verdict_on(one.but(x_claude_code_session_id=OTHER_SESSION)).kind is Kind.FOREIGN
+        assert verdict_on(one.but(user_agent="openclaw/2026.11.1")).kind is Kind.FOREIGN
+        assert verdict_on(one, is_messages=False).kind is Kind.FOREIGN
+        assert verdict_on(one.but(without=("x-app",))).kind is Kind.DOUBTFUL
+        assert verdict_on(one.saying(metadata=None)).kind is Kind.DOUBTFUL
+        if str(one.body["system"][0]["text"]).startswith(BILLING):
+            assert verdict_on(one.but(user_agent="claude-cli/9.9.9 (external, cli)")).kind is Kind.FOREIGN
 
 
 CURL: Final = Sent("/v1/messages", "", {"user-agent": "curl/8.9", "anthropic-version": "2023-06-01"}, {"max_tokens": 9})
