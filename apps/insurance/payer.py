@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -64,18 +65,21 @@ class Payer:
             self._thread.join(timeout=STOP_S)
 
     def _run(self) -> None:
-        wait_s = self._look_every_s
+        look_at = time.monotonic() + self._look_every_s
         while True:
-            was_noted = self._is_due.wait(wait_s)
-            if self._is_stopped.wait(GATHER_S if was_noted else 0):
+            was_noted = self._is_due.wait(max(0.0, look_at - time.monotonic()))
+            if self._is_stopped.wait(GATHER_S if was_noted else 0.0):
                 return
-            self._is_due.clear()
-            if was_noted and self._tell is not None and self._told() and self._is_stopped.wait(self._look_again_s):
-                return
-            wait_s = self._look_every_s if self._paid() else self._retry_s
+            if was_noted:
+                self._is_due.clear()
+                # Told or not, what was noted first is looked after first.
+                look_at = min(look_at, time.monotonic() + (self._look_again_s if self._told() else 0.0))
+            if time.monotonic() >= look_at:
+                look_at = time.monotonic() + (self._look_every_s if self._paid() else self._retry_s)
 
     def _told(self) -> bool:
-        assert self._tell is not None
+        if self._tell is None:
+            return False
         try:
             self._tell()
         except Exception as error:

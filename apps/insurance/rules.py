@@ -98,6 +98,8 @@ def assess(policy: InsurancePolicy, served: Served) -> Claim:
 def conclude(claim: Claim, *, charge_micro: int, compensated_micro: int | None) -> Claim:
     """The claim as it was settled: the charge may be less than was quoted, and so may the payout. None: the payout is
     not made yet, and will be what is due."""
+    if not claim.percent and charge_micro == claim.charge_micro:
+        return claim
     due = payout_micro(charge_micro, claim.percent)
     if not due:
         return Claim(NOT_TRIGGERED, claim.latency_ms, claim.threshold_ms, charge_micro)

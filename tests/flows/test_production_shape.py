@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import re
 import socket
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import psutil
 import pytest
 
+from apps.gateway.stores import POLL_S
+from apps.insurance.payer import LOOK_AGAIN_S
 from tests.flows.conftest import own_stores
 from tests.flows.endpoints import CHAT
-from tests.flows.rig import Server, eventually, http
+from tests.flows.rig import Operator, Server, eventually, http
 
 
 @pytest.fixture
@@ -84,3 +89,33 @@ def test_a_killed_web_process_is_replaced(made: Server) -> None:
     web()[0].kill()
     eventually(lambda: len({one.pid for one in web()} - before) == 1 and len(web()) == 2)
     assert demo_call(made, found[1]).status_code == 200
+
+
+def newest(operator: Operator) -> Any:
+    return operator.run("usage", "demo", "--last", 1)["records"][0]
+
+
+def test_a_worker_pays_for_slow_streams(made: Server) -> None:
+    """Every call is slow enough here. Were the worker not told, nobody would look for seconds after the first one."""
+    if made.is_embedded:
+        pytest.skip("there is no worker")
+    made.start()
+    found = eventually(lambda: re.search(r"API key\s+(ck_\w+)", made.log))
+    eventually(lambda: roles_of(psutil.Process(made.pid).children(recursive=True)) == {"web", "worker", "beat"})
+    with closing(Operator(made)) as operator:
+        operator.run("set_policy", CHAT.model, "--insurance-threshold-ms", 0, "--insurance-ms-per-output-token", 0)
+        time.sleep(2 * POLL_S)  # by then both processes know
+
+        def stream_until_paid() -> float:
+            http.post(
+                f"{made.url}{CHAT.path}",
+                json=CHAT.body("Hello!", stream=True),
+                headers={"authorization": f"Bearer {found[1]}"},
+            )
+            ended_at = time.monotonic()
+            eventually(lambda: newest(operator)["insurance"]["status"] == "paid")
+            return time.monotonic() - ended_at
+
+        took = [stream_until_paid() for _ in range(3)]
+        assert max(took[1:]) < LOOK_AGAIN_S - 1, took
+        assert operator.run("verify_ledger")["problems"] == []

@@ -102,6 +102,25 @@ def test_a_worker_is_told_once_of_all_that_comes_together(office: Office, make) 
     assert office.log == ["told"]
 
 
+def test_what_comes_while_a_worker_is_at_it_is_told_too(office: Office, make) -> None:  # type: ignore[no-untyped-def]
+    telling = make()
+    telling.note()
+    office.wait_for("told")
+    telling.note()
+    office.wait_for("told", 2)
+    assert "paid" not in office.log
+
+
+def test_whoever_comes_again_and_again_keeps_nobody_from_looking(office: Office, make) -> None:  # type: ignore[no-untyped-def]
+    telling = make(look_again_s=0.1)
+    ends_at = time.monotonic() + PATIENCE_S
+    while "paid" not in office.log and time.monotonic() < ends_at:
+        telling.note()
+        time.sleep(0.005)
+    assert office.log.count("told") >= 2
+    assert "paid" in office.log
+
+
 def test_the_process_looks_whether_the_worker_did_it(office: Office, make) -> None:  # type: ignore[no-untyped-def]
     make(look_again_s=0.05).note()
     office.wait_for("after")
