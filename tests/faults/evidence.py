@@ -81,6 +81,7 @@ class Evidence:
     """By request: microcredits of each charge entry."""
     absorbed: dict[str, list[int]] = field(default_factory=dict)
     corrections: dict[str, list[int]] = field(default_factory=dict)
+    compensations: dict[str, list[int]] = field(default_factory=dict)
     records: dict[str, Logged] = field(default_factory=dict)
     balances: dict[str, tuple[int, int]] = field(default_factory=dict)
     """By account: balance, held."""
@@ -93,11 +94,17 @@ class Evidence:
 
     @property
     def by_kind(self) -> dict[str, dict[str, list[int]]]:
-        return {"charge": self.charges, "absorbed": self.absorbed, "correction": self.corrections}
+        return {
+            "charge": self.charges,
+            "absorbed": self.absorbed,
+            "correction": self.corrections,
+            "compensation": self.compensations,
+        }
 
     def is_annulled(self, request: str) -> bool:
         """Charged, and given back whole: the store had taken a settlement whose caller was told that it failed."""
-        return bool(self.charges.get(request)) and self.charges[request] == self.corrections.get(request)
+        back = self.corrections.get(request, []) + self.compensations.get(request, [])
+        return request in self.corrections and sum(self.charges.get(request, [])) == sum(back)
 
 
 def hex_id(value: object) -> str:

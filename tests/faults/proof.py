@@ -1,7 +1,7 @@
 """What must hold after every fault: the invariants, checked against the oracle's journal and what callers saw.
 
 I1 conservation, I7 holds, I9 chains    `verify_ledger`, and no hold left open
-I2 no double charge                     one charge per request, one charged request per call of a caller
+I2 no double charge                     one charge per request, one charged request per call of a caller, one payout
 I3 no unbilled success                  a whole answer has one charge: what the oracle reported, what the bill says
 I4 no charge on failure                 a charge has a completion, or is a marked estimate of a call that was left
 I5 no overspend                         0 ≤ held ≤ balance
@@ -86,6 +86,9 @@ def _charged_once(evidence: Evidence, by_tag: Mapping[str, Sequence[Logged]]) ->
     found = [
         f"I2: {request} has {len(amounts)} charges" for request, amounts in evidence.charges.items() if amounts[1:]
     ]
+    for request, amounts in evidence.compensations.items():
+        if amounts[1:] or sum(amounts) > sum(evidence.charges.get(request, [])):
+            found.append(f"I2: insurance paid {amounts} for {request}")
     for tag, records in by_tag.items():
         charged = [record.request for record in records if record.charge_micro or record.absorbed_micro]
         if len(charged) > 1:

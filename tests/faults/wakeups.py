@@ -12,10 +12,11 @@ from typing import Final
 
 from hypereal.schedule import SCHEDULE
 from tests.faults.callers import Seen, any_text_stream, in_background, load, new_tag
-from tests.faults.evidence import connect, hex_id
+from tests.faults.evidence import connect, gather, hex_id
 from tests.faults.rig import Rig, own_rig
 from tests.faults.table import Row
 from tests.faults.wish import Wish
+from tests.flows.endpoints import TEXT_ENDPOINTS
 from tests.flows.rig import Operator, Person
 
 REPEATS: Final = 10
@@ -35,6 +36,7 @@ def run(scale: float = 1.0) -> list[Row]:
     with own_rig(with_clock=True) as rig:
         assert rig.clock is not None
         alice = rig.person("alice", "--hourly", 1_000, "--daily", 1_000)
+        insure(rig)
         idle = rig.person("idle", credits=0)
         grant(rig, idle)
         rig.operator.tell_server()
@@ -51,16 +53,40 @@ def run(scale: float = 1.0) -> list[Row]:
             run_tasks(rig, repeats)
         expired = count_expiries(rig, idle)
         rig.wait_until_resolved()
+        rig.operator.run_task("insurance.pay_due")
         violations = rig.prove(seen)
+        payouts = read_payouts(rig)
         left = idle.balance
     violations += [f"K4: {one.wish.tag} ended {one.outcome}" for one in seen if not one.is_whole]
     if (expired, left) != (GRANTS, 0):
         violations.append(f"K4: {GRANTS} grants expired {expired} times and leave {left} credits")
+    violations += [
+        f"K4: insurance owes {due} for {request}, and paid {paid}" for request, due, paid in payouts if due != paid
+    ]
+    if not payouts:
+        violations.append("K4: no call was slow enough to be insured")
     runs = 2 * repeats * AT_ONCE * len(SCHEDULE)
     figures = (
-        f"{AT_ONCE} processes with {len(SCHEDULE)} tasks each, {len(seen)} calls meanwhile: {expired} grants expired"
+        f"{AT_ONCE} processes with {len(SCHEDULE)} tasks each, {len(seen)} calls meanwhile: {expired} grants expired,"
+        f" insurance paid {len(payouts)} times"
     )
     return [Row("K4 tasks repeated and reordered", runs, violations, figures)]
+
+
+def insure(rig: Rig) -> None:
+    """Every call that takes a millisecond is a slow one: tasks pay for all streams, among all that they tidy."""
+    for endpoint in TEXT_ENDPOINTS:
+        rig.operator.run(
+            "set_policy", endpoint.model, "--insurance-threshold-ms", 0, "--insurance-ms-per-output-token", 0
+        )
+
+
+def read_payouts(rig: Rig) -> list[tuple[str, int, int]]:
+    """Request, what insurance owes for it, what its entries paid."""
+    with connect(rig.direct_stores(), rig.data_dir) as connection:
+        owed = connection.execute("SELECT request_id, due_micro FROM usage_usagerecord WHERE due_micro > 0").fetchall()
+        paid = gather(connection).compensations
+    return [(hex_id(request), due, sum(paid.get(hex_id(request), []))) for request, due in owed]
 
 
 def grant(rig: Rig, person: Person) -> None:
