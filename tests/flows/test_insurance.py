@@ -241,10 +241,11 @@ def test_whoever_reads_slowly_is_not_paid_for_it(shop: Shop) -> None:
     reader = SlowReader(shop.server.port)
     with reader:
         reader.post(CHAT.path, CHAT.body(stream=True), key=shop.alice.key)
-        for _ in range(3):
-            # By now all buffers between the two are full, and the gateway waits for this caller.
-            time.sleep(0.5)
-            shop.tape.advance(45.0)
+        for _ in range(5):
+            # By now all buffers between the two are full, and the gateway waits for this caller: not for so long that
+            # it would call it stuck, though it may be slow to notice that something was taken.
+            time.sleep(0.4)
+            shop.tape.advance(20.0)
             assert reader.read(1_000_000)
         assert reader.read(100_000_000).endswith(b"[DONE]\n\n")
     record = newest(shop.alice, "not_triggered")
