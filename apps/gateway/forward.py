@@ -17,6 +17,7 @@ from apps.gateway.patience import Patience
 from apps.gateway.permit import Permit
 from apps.gateway.stores import Stores
 from apps.gateway.ways import Way, open_way
+from apps.upstreams.retry_after import read_retry_after
 from apps.upstreams.rules import (
     DEFAULT_ANTHROPIC_VERSION,
     FORWARDED_HEADERS,
@@ -51,7 +52,6 @@ REPEATED: Final = BUSY | {502, 504}
 """What passes: the same route may be asked again, a rate limit only where it says when."""
 CONTEXT_MARKS: Final = (b"context_length_exceeded", b"prompt is too long", b"maximum context length")
 DEFAULT_BUSY_RETRY_S: Final = 5
-MAX_RETRY_AFTER_S: Final = 3_600
 
 
 @dataclass(slots=True)
@@ -216,7 +216,7 @@ async def _refuse(reply: UpstreamReply, permit: Permit, way: Way, stores: Stores
     if status in OPERATORS or status in HANDED_ON:
         _tell_operators(way.route, permit, status, stores)
         raise Failed(UpstreamFailed("upstream_error", "The upstream could not serve this call."), str(status))
-    told_s = read_retry_after(reply.headers.get("retry-after"), told_s=gemini.retry_delay_s(body))
+    told_s = read_retry_after(reply.headers, told_s=gemini.retry_delay_s(body), now=clock.now())
     may_repeat = status in REPEATED and (told_s is not None or status != RATE_LIMITED)
     if status in BUSY:
         failure = UpstreamFailed(
@@ -259,13 +259,6 @@ async def read_whole(forwarded: Forwarded, limit: int) -> bytes:
     except TimeoutError:
         raise UpstreamTimeout("the upstream's reply stopped") from None
     return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def read_retry_after(text: str | None, *, told_s: int | None) -> int | None:
-    """Seconds to wait, as the upstream says in its header, or (`told_s`) in its error, within reason."""
-    if text is not None and text.isascii() and text.isdigit():
-        told_s = int(text)
-    return None if told_s is None else min(max(told_s, 1), MAX_RETRY_AFTER_S)
 
 
 def transport_failure(error: TransportError) -> UpstreamFailed:
