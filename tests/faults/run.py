@@ -36,6 +36,7 @@ FAULTS: Final = (
     "locked_account",
     "races",
     "windows",
+    "minutes",
     "own_clock",
     "wakeups",
     "hang_ups",
