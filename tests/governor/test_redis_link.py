@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import socket
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import hiredis
 import pytest
 import redis
+import uvloop
 
 from apps.governor.store.redis import link as links
 from apps.governor.store.redis.link import Link, LinkDown
@@ -153,6 +156,28 @@ async def test_a_pause_is_noticed_within_the_deadline_and_its_end_too(fresh: Red
         await until(lambda: link.is_up, seconds=5)
         # The first of them was carried out after all; nobody was told.
         assert (await link.call(COUNT, ["n"], [""]))[2] == 2
+
+
+def test_a_process_that_stood_still_finds_its_reply(fresh: RedisServer) -> None:
+    ours, theirs = socket.socketpair()
+
+    def read_slowly() -> None:
+        ours.recv(1)
+        time.sleep(3 * links.DEADLINE_S)
+
+    async def stand_still() -> None:
+        async with linked(fresh.url) as link:
+            # In the middle of reading, as where a large body is parsed: what came meanwhile is read after the timers.
+            asyncio.get_running_loop().add_reader(ours, read_slowly)
+            reply = link.command("BLPOP", "nothing", "0.05")
+            await asyncio.sleep(0.01)
+            theirs.send(b"!")
+            assert await reply is None
+            assert link.is_up
+            asyncio.get_running_loop().remove_reader(ours)
+
+    with ours, theirs, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(stand_still())
 
 
 async def test_a_connection_that_hangs_is_made_anew(fresh: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:

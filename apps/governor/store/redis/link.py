@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 DEADLINE_S: Final = 0.1
 """A reply that takes longer is not waited for: whoever asked goes another way."""
+DOUBT_S: Final = 0.002
+"""How long after its deadline a reply is looked for once more."""
 HANGING_S: Final = 5.0
 """A connection whose oldest reply is this late is given up, and made anew."""
 CONNECT_S: Final = 2.0
@@ -76,6 +78,7 @@ class Link:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_watched = False
         self._is_late = False
+        self._is_doubted = False
         self._was_told = False
 
     @property
@@ -161,6 +164,12 @@ class Link:
         if age_s >= HANGING_S:
             self._transport.abort()
             return
+        if age_s >= self.deadline_s and not self._is_late and not self._is_doubted:
+            # Where it was this process that stood still, timers come before what it has not read yet.
+            self._is_doubted = True
+            self._watch_in(DOUBT_S)
+            return
+        self._is_doubted = False
         if age_s >= self.deadline_s:
             self._is_late = True
             # Their places stay: the replies that come for them are what ends this.
