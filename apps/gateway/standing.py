@@ -1,9 +1,9 @@
 """What refused a key a moment ago, and refuses it still: a client that loops costs a look-up, and no transaction.
 
 Two kinds of refusal stand. A rate of the key or of its account stands for whatever the key sends next, until the window
-turns or one second has passed. A limit, a budget or a balance stands for the very same request again: what is left can
-only shrink, unless somebody adds credits or changes a limit, and then the snapshots that it was refused under are
-replaced.
+turns or one second has passed. A limit, a budget or a balance stands for the very same request, from the third refusal
+of it on: who adds credits and tries once more is served at once, and a loop is noticed. What is left can only shrink,
+unless somebody adds credits or changes a limit, and then the snapshots that it was refused under are replaced.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ RATE_STANDS_S: Final = 1.0
 """A call that gives its place in a queue back may make room before the window turns: no longer than this is missed."""
 MONEY_STANDS_S: Final = 10.0
 """A payout of the insurance adds credits too, and tells no snapshot: no longer than this is missed."""
+LOOPING: Final = 3
+"""Refusals of the same request for want of money, after which it is taken for a loop."""
 MAX_KEYS: Final = 10_000
 
 
@@ -38,6 +40,8 @@ class _Refused:
     fingerprint: int | None
     """Of the request; None where it stands for all of them."""
     until: float
+    times: int = 1
+    """Refusals of this request in a row, as far as they were asked for."""
 
 
 class Standing:
@@ -61,7 +65,7 @@ class Standing:
             return None
         if found.fingerprint is None:
             return _rate_again(found.error.code, found.facts)
-        if found.fingerprint == _fingerprint(call, body):
+        if found.times >= LOOPING and found.fingerprint == _fingerprint(call, body):
             # A fresh one: an exception that is raised again and again keeps every frame it went through.
             return HoldRefused(found.error.code, found.error.message, facts=found.facts)
         return None
@@ -78,7 +82,10 @@ class Standing:
             refused = _Refused(key, account, error, facts, None, now + _seconds(facts, wall, most=RATE_STANDS_S))
         elif isinstance(error, HoldRefused) and error.code != "credits_reserved":
             until = now + _seconds(facts, wall, most=MONEY_STANDS_S)
-            refused = _Refused(key, account, error, facts, _fingerprint(call, body), until)
+            fingerprint = _fingerprint(call, body)
+            before = self._by_key.get(key.key_id)
+            times = before.times + 1 if before is not None and before.fingerprint == fingerprint else 1
+            refused = _Refused(key, account, error, facts, fingerprint, until, times)
         else:
             return
         if key.key_id not in self._by_key and len(self._by_key) >= MAX_KEYS:

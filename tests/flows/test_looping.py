@@ -45,7 +45,7 @@ def test_a_budget_stops_it_and_is_not_asked_again(alice: Person, operator: Opera
 def test_whoever_adds_credits_is_served_within_a_second(operator: Operator, alice: Person) -> None:
     balance = alice.balance
     operator.run("correct", alice.account_id, f"-{balance}", "--reference", "taken", "--reason", "a test of an end")
-    assert alice.call(CHAT.path, CHAT.body()).refusal == (402, "insufficient_credits")
-    assert alice.call(CHAT.path, CHAT.body()).refusal == (402, "insufficient_credits")
+    for _ in range(10):
+        assert alice.call(CHAT.path, CHAT.body()).refusal == (402, "insufficient_credits")
     operator.run("top_up", alice.account_id, 100, "--reference", "given")
     eventually(lambda: alice.call(CHAT.path, CHAT.body()).status == 200, timeout_s=2)

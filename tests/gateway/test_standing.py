@@ -80,8 +80,10 @@ def refused(
 
 
 def noted(error: GatewayError, **headers: str) -> Standing:
+    """A refusal that was met as often as a loop meets it."""
     known = Standing()
-    known.note(head(**headers), b"again", KEY, ACCOUNT, error)
+    for _ in range(standing.LOOPING):
+        known.note(head(**headers), b"again", KEY, ACCOUNT, error)
     return known
 
 
@@ -138,6 +140,16 @@ def test_a_budget_refuses_the_same_request_with_the_same_words(time: Time) -> No
     assert refused(known) is None
 
 
+def test_who_tries_again_after_adding_credits_is_not_refused_unasked(time: Time) -> None:
+    known = Standing()
+    for _ in range(standing.LOOPING - 1):
+        known.note(head(), b"again", KEY, ACCOUNT, budget())
+        assert refused(known) is None
+    known.note(head(), b"something else", KEY, ACCOUNT, budget())
+    known.note(head(), b"again", KEY, ACCOUNT, budget())
+    assert refused(known) is None, "they were not of the same request in a row"
+
+
 def test_a_named_repeat_is_a_call_of_its_own(time: Time) -> None:
     assert refused(noted(budget()), call=head(idempotency_key="one")) is None
     assert refused(noted(budget(), idempotency_key="one"), call=head(idempotency_key="one")) is not None
@@ -163,5 +175,6 @@ def test_memory_is_bounded(time: Time, monkeypatch: pytest.MonkeyPatch) -> None:
     known = Standing()
     keys = [replace(KEY, key_id=uuid.UUID(int=number)) for number in range(3)]
     for key in keys:
-        known.note(head(), b"again", key, ACCOUNT, budget())
+        for _ in range(standing.LOOPING):
+            known.note(head(), b"again", key, ACCOUNT, budget())
     assert [refused(known, key=key) is not None for key in keys] == [False, True, True]
