@@ -192,25 +192,47 @@ async def test_a_connection_that_hangs_is_made_anew(fresh: RedisServer, monkeypa
         assert await link.command("PING") == b"PONG"
 
 
-async def test_a_server_without_room_is_as_good_as_none(fresh: RedisServer) -> None:
+@pytest.mark.parametrize(
+    ("spoil", "mend"),
+    [
+        (("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0")),
+        (("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE")),
+        (("ACL", "SETUSER", "default", "-set", "-incr"), ("ACL", "SETUSER", "default", "+@all")),
+    ],
+    ids=["full", "replica", "forbidden"],
+)
+async def test_a_server_that_cannot_serve_is_as_good_as_none(
+    fresh: RedisServer, spoil: tuple[str, ...], mend: tuple[str, ...]
+) -> None:
+    ups: list[int] = []
     async with linked(fresh.url) as link:
-        await link.command("CONFIG", "SET", "maxmemory", "1")
-        try:
-            with pytest.raises(LinkDown):
-                await link.command("SET", "n", "x" * 1_000)
-        finally:
-            await link.command("CONFIG", "SET", "maxmemory", "0")
-        assert await link.command("SET", "n", "x") == b"OK"
+        link.on_up.append(lambda: ups.append(1))
+        with redis.Redis.from_url(fresh.url) as client:
+            client.execute_command(*spoil)
+            try:
+                with pytest.raises(LinkDown):
+                    await link.command("SET", "n", "x" * 1_000)
+                await until(lambda: not link.is_up)
+                await asyncio.sleep(0.3)
+                assert not link.is_up, "it answers reads, and that is not enough"
+            finally:
+                client.execute_command(*mend)
+        await until(lambda: link.is_up)
+        assert (await link.command("SET", "n", "x"), ups) == (b"OK", [1])
 
 
-async def test_a_replica_is_as_good_as_none(fresh: RedisServer) -> None:
-    async with linked(fresh.url) as link:
-        await link.command("REPLICAOF", "127.0.0.1", "1")
-        try:
-            with pytest.raises(LinkDown):
-                await link.call(COUNT, ["n"], [""])
-        finally:
-            await link.command("REPLICAOF", "NO", "ONE")
+async def test_a_listener_that_fails_keeps_nobody_from_hearing(fresh: RedisServer) -> None:
+    told: list[str] = []
+    link = Link(fresh.url)
+
+    def fail() -> None:
+        raise RuntimeError("a mistake of ours")
+
+    link.on_up += [fail, lambda: told.append("up")]
+    async with asyncio.timeout(5):
+        await link.start()
+    assert (link.is_up, told) == (True, ["up"])
+    await link.stop()
 
 
 async def test_there_is_a_bound_on_what_is_asked(fresh: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,11 +131,16 @@ class RedisCircuits:
                 *_FIGURES,
             ],
         )
-        told.add_done_callback(lambda reply: self._on_answer(route, reply))
+        told.add_done_callback(lambda reply: self._on_answer(route, outcome, reply))
 
-    def _on_answer(self, route: str, reply: asyncio.Future[Any]) -> None:
-        if not reply.cancelled() and reply.exception() is None:
+    def _on_answer(self, route: str, outcome: str, reply: asyncio.Future[Any]) -> None:
+        if reply.cancelled():
+            return
+        if reply.exception() is None:
             self._learn(route, *reply.result())
+        elif outcome == "failed":
+            # Redis went away with it: this process goes by what it sees, and it saw this.
+            self._own_circuit(route).report(ok=False, began_at=None, now=self._monotonic())
 
     def _on_message(self, message: bytes) -> None:
         is_tripped, opens_in_us, route = message.decode().split(" ", 2)

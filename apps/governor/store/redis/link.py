@@ -33,8 +33,13 @@ MAX_PENDING: Final = 10_000
 """Commands without a reply. More are refused: Redis is slower than we are."""
 RETRY_S: Final = (0.05, 1.0)
 """Pause before the next attempt to connect: doubled from the first to the second, each with jitter."""
-AWAY: Final = ("OOM", "READONLY", "LOADING", "BUSY", "MASTERDOWN", "NOREPLICAS", "MISCONF", "CLUSTERDOWN", "UNKILLABLE")
+AWAY: Final = (
+    "OOM", "READONLY", "LOADING", "BUSY", "MASTERDOWN", "NOREPLICAS", "MISCONF", "CLUSTERDOWN", "UNKILLABLE", "NOAUTH",
+    "NOPERM", "WRONGPASS",
+)  # fmt: skip
 """Errors of a server that is there and cannot serve: no different from one that is away."""
+TRIAL: Final = ("SET", "hypereal:trial", 1, "PX", 1_000)
+"""What a server must take before it counts as there: one that is full, or a replica, still answers reads."""
 
 Part = bytes | str | int
 
@@ -190,6 +195,9 @@ class Link:
                 return
         if self._is_late and not any(each.reply is not None and each.reply.done() for each in self._pending):
             self._is_late = False
+        if isinstance(reply, LinkDown) and self._transport is not None:
+            # It goes on as if the connection had broken: the next one is made when the server takes writes again.
+            self._transport.abort()
         waiting = pending.reply
         if waiting is None or waiting.done():
             if isinstance(reply, Exception):
@@ -257,7 +265,7 @@ class Link:
         hello: tuple[Part, ...] = ("HELLO", "3")
         if place.get("password"):
             hello = (*hello, "AUTH", place.get("username") or "default", place["password"])
-        greetings = [self.command(*hello), self.command("SELECT", self.database)]
+        greetings = [self.command(*hello), self.command("SELECT", self.database), self.command(*TRIAL)]
         try:
             await asyncio.gather(*greetings)
         except hiredis.ReplyError as error:
@@ -265,7 +273,11 @@ class Link:
         if self._listeners:
             self._write(_pack(("SUBSCRIBE", *self._listeners)))
         for tell in self.on_up:
-            tell()
+            try:
+                tell()
+            except Exception:
+                # The others must hear of it, and the connection be kept, all the same.
+                logger.exception("what was to be told to Redis could not be")
 
     def _drop(self) -> None:
         if self._transport is not None:
