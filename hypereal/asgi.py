@@ -12,12 +12,14 @@ import django
 # Before anything that reads models or settings is imported.
 django.setup(set_prefix=False)
 
+from channels.auth import AuthMiddlewareStack  # noqa: E402
 from channels.routing import URLRouter  # noqa: E402
 from channels.security.websocket import AllowedHostsOriginValidator, WebsocketDenier  # noqa: E402
 from django.conf import settings  # noqa: E402
 from django.core.handlers.asgi import ASGIHandler  # noqa: E402
-from django.urls import re_path  # noqa: E402
+from django.urls import path, re_path  # noqa: E402
 
+from apps.console.capacity.consumer import CapacityConsumer  # noqa: E402
 from apps.gateway.call import Message, Receive, Scope, Send  # noqa: E402
 from apps.gateway.endpoints import gateway, refuse_websocket  # noqa: E402
 from hypereal.wiring import Wiring  # noqa: E402
@@ -32,19 +34,26 @@ class Application:
     def __init__(self) -> None:
         self._django: Any = ASGIHandler()
         self._websockets: Any = AllowedHostsOriginValidator(
-            # What leads nowhere is refused, not raised.
-            URLRouter([re_path("", WebsocketDenier.as_asgi())])
+            AuthMiddlewareStack(
+                URLRouter(
+                    [
+                        path("ws/capacity/", CapacityConsumer.as_asgi()),
+                        # What leads nowhere is refused, not raised.
+                        re_path("", WebsocketDenier.as_asgi()),
+                    ]
+                )
+            )
         )
         self._wiring: Wiring | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
         if kind == "http":
-            path: str = scope["path"]
-            if path.startswith("/v1/") or path == "/v1":
+            place: str = scope["path"]
+            if place.startswith("/v1/") or place == "/v1":
                 assert self._wiring is not None, "the server must run the lifespan protocol"
                 await gateway(scope, receive, send, self._wiring.stores)
-            elif path == "/" and scope["method"] == "HEAD":
+            elif place == "/" and scope["method"] == "HEAD":
                 # What coding agents knock with, before they send a key.
                 await send(EMPTY_HEAD)
                 await send(EMPTY_BODY)

@@ -40,6 +40,7 @@ INSTALLED_APPS = [
     "apps.ledger.apps.LedgerConfig",
     "apps.insurance.apps.InsuranceConfig",
     "apps.gateway.apps.GatewayConfig",
+    "apps.console.apps.ConsoleConfig",
 ]
 
 MIDDLEWARE = [
@@ -176,6 +177,7 @@ UNFOLD = {
             {
                 "title": "Catalog",
                 "items": [
+                    {"title": "Capacity", "icon": "speed", "link": reverse_lazy("admin-capacity")},
                     _link("Models", "category", "catalog_model"),
                     _link("Prices", "sell", "catalog_priceversion"),
                     _link("Insurance policies", "policy", "catalog_insuranceversion"),
