@@ -79,19 +79,21 @@ async def _ask(call: Call, request: Request, model: ModelSnapshot, stores: Store
         return None
     stores.counting += 1
     try:
-        return await _ask_route(call, request, route, stores)
+        return await _ask_route(call, request, route, model, stores)
     except TransportError:
         return None
     finally:
         stores.counting -= 1
 
 
-async def _ask_route(call: Call, request: Request, route: RouteSnapshot, stores: Stores) -> bytes | None:
+async def _ask_route(
+    call: Call, request: Request, route: RouteSnapshot, model: ModelSnapshot, stores: Stores
+) -> bytes | None:
     passage = PassThrough(DIALECTS[ANTHROPIC_MESSAGES], request)
     reply = await stores.transport.send(
         UpstreamCall(
             url=route.base_urls[ANTHROPIC_MESSAGES] + UPSTREAM_PATH,
-            headers=upstream_headers(call, passage, route),
+            headers=upstream_headers(call, passage, route, context_tokens=model.context_tokens),
             body=passage.upstream_body(upstream_model=route.upstream_model, max_tokens=None, account_tag=""),
             connect_timeout_s=route.connect_timeout_s,
             first_byte_timeout_s=FIRST_BYTE_S,

@@ -25,6 +25,7 @@ from apps.upstreams.rules import (
     RouteSnapshot,
     UpstreamFailed,
     auth_headers,
+    betas_within,
 )
 from apps.upstreams.transport.protocol import (
     TransportError,
@@ -144,7 +145,7 @@ async def _send(call: Call, permit: Permit, way: Way, body: bytes, *, ends_at: f
         reply = await stores.transport.send(
             UpstreamCall(
                 url=route.base_urls[passage.spoken] + passage.upstream_path(upstream_model=route.upstream_model),
-                headers=upstream_headers(call, passage, route),
+                headers=upstream_headers(call, passage, route, context_tokens=permit.model.context_tokens),
                 body=body,
                 connect_timeout_s=route.connect_timeout_s,
                 first_byte_timeout_s=first_byte_s,
@@ -174,7 +175,7 @@ def _unanswered(error: TransportError, permit: Permit) -> Failed:
     return Failed(failure, "no reply")
 
 
-def upstream_headers(call: Call, passage: Passage, route: RouteSnapshot) -> dict[str, str]:
+def upstream_headers(call: Call, passage: Passage, route: RouteSnapshot, *, context_tokens: int) -> dict[str, str]:
     """All headers that go upstream: ours, the route's credential, and the few of the caller's that are listed, where
     it speaks the upstream's own dialect."""
     headers = {
@@ -189,6 +190,8 @@ def upstream_headers(call: Call, passage: Passage, route: RouteSnapshot) -> dict
             value = call.headers.get(name)
             if value is not None:
                 headers[name.decode()] = value.decode("latin-1")
+        if betas := headers.get("anthropic-beta"):
+            headers["anthropic-beta"] = betas_within(betas, context_tokens=context_tokens)
     return headers
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 import zlib
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,27 @@ FORWARDED_HEADERS: Final = (b"anthropic-version", b"anthropic-beta")
 """All that goes upstream of a caller's own headers."""
 DEFAULT_ANTHROPIC_VERSION: Final = "2023-06-01"
 USER_AGENT: Final = "hypereal/0.1"
+
+
+_CONTEXT_BETA: Final = re.compile(r"context-(\d{1,4})([km])-.*", re.IGNORECASE)
+_SIZES: Final = {"k": 1_000, "m": 1_000_000}
+
+
+def betas_within(betas: str, *, context_tokens: int) -> str:
+    """An `anthropic-beta` header without what asks for more context than the catalog gives the model: holds and bills
+    go by the catalog's, and coding agents ask for a million whatever the model.
+
+    Example: "context-1m-2025-08-07,effort-2025-11-24" for a model of 200,000 -> "effort-2025-11-24"
+    """
+    if "context-" not in betas:
+        return betas
+    return ",".join(name for name in betas.split(",") if _context_of(name.strip()) <= context_tokens)
+
+
+def _context_of(beta: str) -> int:
+    """The tokens that a beta asks for; 0 where it is about something else."""
+    match = _CONTEXT_BETA.fullmatch(beta)
+    return 0 if match is None else int(match[1]) * _SIZES[match[2].lower()]
 
 
 class UpstreamFailed(GatewayError):

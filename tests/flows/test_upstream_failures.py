@@ -321,6 +321,21 @@ def test_an_upstream_sees_the_routes_credential_and_nothing_of_the_callers(
     assert call.json["model"] == "theirs"
 
 
+@pytest.mark.parametrize(
+    ("model", "forwarded"),
+    [("claude-haiku-latest", "effort-2025-11-24"), ("claude-sonnet-4-7", "context-1m-2025-08-07,effort-2025-11-24")],
+)
+def test_nobody_asks_for_more_context_than_the_model_has_here(
+    alice: Person, add_upstream: AddUpstream, model: str, forwarded: str
+) -> None:
+    script = add_upstream(MESSAGES, served(MESSAGES), model=model)
+    asked = "context-1m-2025-08-07,effort-2025-11-24"
+    assert alice.call(MESSAGES.path, MESSAGES.body(model=model), anthropic_beta=asked).status == 200
+    body = {name: value for name, value in MESSAGES.body(model=model).items() if name != "max_tokens"}
+    alice.call("/v1/messages/count_tokens", body, anthropic_beta=asked)
+    assert [call.headers["anthropic-beta"] for call in script.calls] == [forwarded, forwarded]
+
+
 def test_a_route_that_keeps_failing_is_left_alone_for_a_while(alice: Person, add_upstream: AddUpstream) -> None:
     script = add_upstream(MESSAGES, plain(b"{}", status=500))
     for _ in range(10):
