@@ -147,9 +147,9 @@ def _after_hold(point: Failpoint) -> None:
 
 
 def _after_headers(point: Failpoint) -> None:
-    from apps.gateway import pipeline
+    from apps.gateway.journey import Journey
 
-    _wrap(pipeline, "forward", _around(point, after=True))
+    _wrap(Journey, "next", _around(point, after=True))
 
 
 def _mid_stream(point: Failpoint) -> None:

@@ -48,13 +48,13 @@ async def test_the_nth_time_is_the_only_one() -> None:
 
 
 def test_none_is_named_none_is_wrapped() -> None:
-    from apps.gateway import pipeline
+    from apps.gateway.journey import Journey
     from apps.ledger.committer import Committer
     from apps.ledger.store.postgres import PostgresStore
     from apps.ledger.store.statements import Statements
 
     def functions() -> list[object]:
-        return [vars(pipeline)["forward"], Committer.hold, Committer.settle, PostgresStore.commit, Statements.answers]
+        return [Journey.next, Committer.hold, Committer.settle, PostgresStore.commit, Statements.answers]
 
     before = functions()
     assert failpoints.install({}) == []
