@@ -37,8 +37,8 @@ T = TypeVar("T")
 http: Final = httpx2.Client(
     timeout=CALL_TIMEOUT_S, trust_env=False, verify=False, limits=httpx2.Limits(keepalive_expiry=2.0)
 )
-"""For calls that need no client of their own: a new one costs 0.2 s, for certificates that nobody asks for here. It takes
-no connection that has been idle for long: a server may be closing it in this very moment."""
+"""For calls that need no client of their own: a new one costs 0.2 s, for certificates that nobody asks for here.
+It takes no connection that has been idle for long: a server may be closing it in this very moment."""
 
 
 def free_port() -> int:
