@@ -68,7 +68,8 @@ $(CLIENTS): tests/clients/package-lock.json tests/clients/requirements.lock | $(
 	@echo "installing the clients that tests/clients pins"
 	@mkdir -p $(@D)
 	@cp tests/clients/package.json tests/clients/package-lock.json $(@D)
-	@npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --loglevel=error
+	@# Not `npm ci`: it refuses a lock without the packages of other platforms, which some registries do not carry.
+	@npm install --prefix $(@D) --ignore-scripts --no-audit --no-fund --loglevel=error
 	@$(PYTHON) -m venv $(@D)/python
 	@$(@D)/python/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes \
 		--requirement tests/clients/requirements.lock
