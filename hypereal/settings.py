@@ -93,12 +93,6 @@ else:
 
 LEDGER_JOURNAL_DIR = ENVIRONMENT.journal_dir
 
-CHANNEL_LAYERS: dict[str, Any] = {
-    "default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}
-    if ENVIRONMENT.is_embedded
-    else {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": [ENVIRONMENT.redis_url]}}
-}
-
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "apps.accounts.api_auth.BearerToken",

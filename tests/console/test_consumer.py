@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
 from asgiref.testing import ApplicationCommunicator
 from django.conf import settings
+from django.db import connections
 from django.test import Client
 from pytest_django.fixtures import Settings
 
@@ -29,9 +30,11 @@ SITE = f"http://{HOST}"
 
 
 @pytest.fixture(autouse=True)
-def _forget() -> Iterator[None]:
+async def _forget() -> AsyncIterator[None]:
     yield
     here.forget_observer()
+    # Sessions are looked up in a thread, which keeps its connection: the test database could not be dropped.
+    await sync_to_async(connections.close_all)()
 
 
 def cookie_of(*, is_staff: bool = True, is_active: bool = True) -> str:
