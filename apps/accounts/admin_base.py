@@ -24,7 +24,7 @@ from apps.accounts.mistakes import Mistake
 from apps.accounts.models import Account
 from apps.accounts.selectors import find_account
 from apps.core.clock import now
-from apps.core.ids import time_bound
+from apps.core.ids import parse_request_id, time_bound
 
 Row = TypeVar("Row", bound=Model)
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -73,6 +73,20 @@ class ReadOnlyAdmin(OperatorAdmin[Row]):
 
     def has_change_permission(self, request: HttpRequest, obj: Row | None = None) -> bool:
         return False
+
+
+class RequestLogAdmin(ReadOnlyAdmin[Row]):
+    """A log of calls, one row each: its search finds a request by its id as we show it."""
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Row], bool]:
+        if not search_term.strip():
+            return queryset, False
+        try:
+            return queryset.filter(request_id=parse_request_id(search_term.strip())), False
+        except ValueError:
+            return queryset.none(), False
 
 
 class ReadOnlyInline(TabularInline[Row, Any]):

@@ -16,7 +16,7 @@ from django.utils.safestring import SafeString
 from apps.accounts.admin_base import (
     AccountFilter,
     InfinitePaginator,
-    ReadOnlyAdmin,
+    RequestLogAdmin,
     account_link,
     account_name_column,
     instant_text,
@@ -26,7 +26,7 @@ from apps.accounts.admin_forms import credits_text, text_field
 from apps.accounts.mistakes import Mistake
 from apps.catalog.models import InsuranceVersion
 from apps.core import clock
-from apps.core.ids import parse_request_id, show_request_id
+from apps.core.ids import show_request_id
 from apps.insurance.models import Claim
 from apps.insurance.selectors import costs, total
 from apps.ledger import statements
@@ -44,7 +44,7 @@ class MonthForm(forms.Form):
 
 
 @admin.register(Claim)
-class ClaimAdmin(ReadOnlyAdmin[Claim]):
+class ClaimAdmin(RequestLogAdmin[Claim]):
     list_display = ("moment", "account", "model_id", "claim", "latency", "threshold", "charge", "payout", "is_stream")
     list_filter = (AccountFilter, ModelFilter, "claim", ReceivedFilter)
     search_fields = ("request_id",)
@@ -72,17 +72,6 @@ class ClaimAdmin(ReadOnlyAdmin[Claim]):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Claim]:
         return super().get_queryset(request).filter(due_micro__gt=0).annotate(account_name=account_name_column())
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Claim], bool]:
-        """One request, by its id as we show it."""
-        if not search_term.strip():
-            return queryset, False
-        try:
-            return queryset.filter(request_id=parse_request_id(search_term.strip())), False
-        except ValueError:
-            return queryset.none(), False
 
     @page_action(title="Cost per model", icon="bar_chart", permission="insurance.view_claim")
     def cost_report(self, request: HttpRequest) -> HttpResponse:

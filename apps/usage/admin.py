@@ -16,7 +16,7 @@ from apps.accounts.admin_base import (
     AccountFilter,
     InfinitePaginator,
     PeriodFilter,
-    ReadOnlyAdmin,
+    RequestLogAdmin,
     TextFilter,
     account_link,
     account_name_column,
@@ -24,7 +24,7 @@ from apps.accounts.admin_base import (
 )
 from apps.accounts.admin_forms import credits_text
 from apps.catalog.models import Model
-from apps.core.ids import parse_request_id, show_request_id
+from apps.core.ids import show_request_id
 from apps.usage.models import UsageRecord
 
 
@@ -59,7 +59,7 @@ class ReceivedFilter(PeriodFilter):
 
 
 @admin.register(UsageRecord)
-class UsageRecordAdmin(ReadOnlyAdmin[UsageRecord]):
+class UsageRecordAdmin(RequestLogAdmin[UsageRecord]):
     list_display = (
         "moment",
         "account",
@@ -116,17 +116,6 @@ class UsageRecordAdmin(ReadOnlyAdmin[UsageRecord]):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[UsageRecord]:
         return super().get_queryset(request).annotate(account_name=account_name_column())
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[UsageRecord], bool]:
-        """One request, by its id as we show it."""
-        if not search_term.strip():
-            return queryset, False
-        try:
-            return queryset.filter(request_id=parse_request_id(search_term.strip())), False
-        except ValueError:
-            return queryset.none(), False
 
     @admin.display(description="Received (UTC)")
     def moment(self, record: UsageRecord) -> str:
