@@ -14,6 +14,7 @@ from apps.catalog.rules import Capacity
 from apps.core import clock
 from apps.governor.rules import Circuit, RollingWindow, check_place
 from apps.governor.store import refusals
+from apps.governor.store.hang_up import HangUp
 from apps.governor.store.meters import Meters
 from apps.governor.store.protocol import Admission, Ask, CallerGone, Minute, ModelFigures, Shed
 from apps.governor.store.queue import Demand, Waiter, WaitQueue
@@ -179,18 +180,15 @@ class MemoryGovernor:
     ) -> Admission:
         """Queue for a slot. Whatever ends the wait but an admission gives back the place, the rates and any slot."""
         self._check_place(ask, path, now)
-        hung_up = None if gone is None else asyncio.ensure_future(gone)
         waiter = Waiter(ask, demands, now, asyncio.get_running_loop().create_future())
+        hang_up = HangUp(gone, waiter.dismiss)
         for _, window, asked, _ in demands:
             window.count(asked, now)
         path.queue.join(waiter)
         timer = self._call_later(ask.capacity.queue_s, partial(self._time_out, path, waiter))
-        on_hang_up = partial(_dismiss, waiter)
-        if hung_up is not None:
-            hung_up.add_done_callback(on_hang_up)
         try:
             admission = await waiter.turn
-            if hung_up is not None and _has_hung_up(hung_up):
+            if hang_up.has_happened:
                 raise CallerGone
             return admission
         except BaseException:
@@ -203,10 +201,7 @@ class MemoryGovernor:
             raise
         finally:
             timer.cancel()
-            if hung_up is not None:
-                hung_up.remove_done_callback(on_hang_up)
-                if hung_up is not gone:
-                    hung_up.cancel()
+            hang_up.stop()
 
     def _check_place(self, ask: Ask, path: _Path, now: float) -> None:
         queue = path.queue
@@ -264,13 +259,3 @@ class MemoryGovernor:
     def _shed(self, path: _Path, shed: Shed) -> Shed:
         path.shed[shed.code] += 1
         return shed
-
-
-def _has_hung_up(gone: asyncio.Future[object]) -> bool:
-    """A watcher that was cancelled only stopped watching."""
-    return gone.done() and not gone.cancelled()
-
-
-def _dismiss(waiter: Waiter, gone: asyncio.Future[object]) -> None:
-    if _has_hung_up(gone) and not waiter.turn.done():
-        waiter.turn.set_exception(CallerGone())

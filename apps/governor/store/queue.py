@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from apps.governor.rules import Load, RollingWindow
-from apps.governor.store.protocol import Admission, Ask
+from apps.governor.store.protocol import Admission, Ask, CallerGone
 
 Demand = tuple[str, RollingWindow, int, int]
 """What a call asks of one window: the code it is refused with, the window, the amount, the limit."""
@@ -32,6 +32,11 @@ class Waiter:
     @property
     def has_slot(self) -> bool:
         return self.turn.done() and not self.turn.cancelled() and self.turn.exception() is None
+
+    def dismiss(self) -> None:
+        """Its caller has gone."""
+        if not self.turn.done():
+            self.turn.set_exception(CallerGone())
 
 
 class WaitQueue:

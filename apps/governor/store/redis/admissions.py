@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from apps.core import clock
 from apps.governor.store import refusals
+from apps.governor.store.hang_up import HangUp
 from apps.governor.store.memory import CallLater, call_later
 from apps.governor.store.protocol import Admission, Ask, CallerGone, ModelFigures, Shed
 from apps.governor.store.redis.calls import ADMITTED, LOST, WAITS, Call, admission_of, name_call, refusal_of
@@ -141,17 +142,14 @@ class RedisAdmissions:
         """Wait for the turn and take it up. Whatever ends the wait but an admission gives back all that was taken."""
         holdings, queue_s = self._holdings, call.ask.capacity.queue_s
         holdings.wait(call)
-        hung_up = None if gone is None else asyncio.ensure_future(gone)
+        hang_up = HangUp(gone, lambda: call.end(CallerGone()))
         timer = self._call_later(queue_s, partial(self._time_out, call))
-        on_hang_up = partial(_dismiss, call)
-        if hung_up is not None:
-            hung_up.add_done_callback(on_hang_up)
         try:
             while True:
                 assert call.turn is not None
                 await call.turn
                 told = await self._run(_CONFIRM, call)
-                if hung_up is not None and _has_hung_up(hung_up):
+                if hang_up.has_happened:
                     raise CallerGone
                 if told[0] != LOST:
                     return told
@@ -168,10 +166,7 @@ class RedisAdmissions:
         finally:
             holdings.waiting.pop(call.number, None)
             timer.cancel()
-            if hung_up is not None:
-                hung_up.remove_done_callback(on_hang_up)
-                if hung_up is not gone:
-                    hung_up.cancel()
+            hang_up.stop()
 
     def _time_out(self, call: Call) -> None:
         if call.turn is not None and not call.turn.done():
@@ -197,16 +192,6 @@ class RedisAdmissions:
     def _shed(self, call: Call, shed: Shed) -> Shed:
         call.path.shed[shed.code] += 1
         return shed
-
-
-def _has_hung_up(gone: asyncio.Future[object]) -> bool:
-    """A watcher that was cancelled only stopped watching."""
-    return gone.done() and not gone.cancelled()
-
-
-def _dismiss(call: Call, gone: asyncio.Future[object]) -> None:
-    if _has_hung_up(gone):
-        call.end(CallerGone())
 
 
 def _look_away(answer: asyncio.Future[Any]) -> None:
