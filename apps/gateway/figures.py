@@ -12,7 +12,7 @@ from apps.core import clock, headers
 from apps.core.errors import GatewayError, LimitFacts
 from apps.dialects.rate_limits import Header, rate_headers
 from apps.gateway.call import Call
-from apps.governor.store.protocol import Admission, Governor, Minute, Shed
+from apps.governor.store.protocol import Admission, Governor, Shed
 
 FULL: Final = frozenset({"concurrency", "queue_length", "queue_tokens", "account_queue_length", "account_queue_tokens"})
 """Limits that refuse a call only where every slot is taken."""
@@ -34,7 +34,7 @@ def governor_headers(admission: Admission, governor: Governor, *, route_key: str
         shown.append((headers.IMAGE_IPM_LIMIT, b"%d" % capacity.ipm))
         shown.append((headers.IMAGE_IPM_REMAINING, b"%d" % admission.ipm_remaining))
     now = clock.now()
-    for minute, is_tokens in ((_requests(admission), False), (_tokens(admission), True)):
+    for minute, is_tokens in ((admission.requests, False), (admission.tokens, True)):
         shown += rate_headers(
             limit=minute.limit,
             remaining=minute.remaining,
@@ -81,17 +81,3 @@ def _left(facts: LimitFacts) -> list[Header]:
         case "model_ipm":
             return [(headers.IMAGE_IPM_REMAINING, left)]
     return [(headers.MODEL_CONCURRENCY_REMAINING, b"0")] if facts.limit in FULL else []
-
-
-def _requests(admission: Admission) -> Minute:
-    """The request limit that leaves least; of those that every store tells, where this one tells no more."""
-    if admission.requests is not None:
-        return admission.requests
-    ask, resets_at = admission.ask, admission.resets_at
-    if admission.account_remaining < admission.rpm_remaining:
-        return Minute(ask.account_rpm, admission.account_remaining, resets_at)
-    return Minute(ask.capacity.rpm, admission.rpm_remaining, resets_at)
-
-
-def _tokens(admission: Admission) -> Minute:
-    return admission.tokens or Minute(admission.ask.capacity.tpm, admission.tpm_remaining, admission.resets_at)

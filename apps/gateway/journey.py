@@ -10,6 +10,7 @@ from typing import Final
 
 from apps.core import clock
 from apps.dialects.protocol import UnsupportedField
+from apps.gateway import log
 from apps.gateway.call import Call
 from apps.gateway.circuits import report, tell_if_open
 from apps.gateway.forward import Failed, Forwarded, attempt, write
@@ -161,6 +162,6 @@ class Journey:
 
     def _note(self, route: RouteSnapshot, status: str, began_at: float) -> None:
         """Write the attempt down: a record has none where the first route that was asked served the call."""
-        ms = max(0, int((clock.monotonic() - began_at) * 1000))
+        ms = log.milliseconds(clock.monotonic() - began_at)
         noted = {"route": route.key, "provider": route.provider, "status": status, "ms": ms}
         self._record.attempts = [*(self._record.attempts or ()), noted][:MAX_NOTED]

@@ -40,6 +40,19 @@ from apps.usage.record import Record
 
 CHAT = BY_ENDPOINT["chat"]
 KEY_ID, ACCOUNT_ID = uuid.UUID(int=1), uuid.UUID(int=2)
+KEY = KeySnapshot(
+    key_id=KEY_ID,
+    account_id=ACCOUNT_ID,
+    is_suspended=False,
+    expires_at=None,
+    allowed_models=frozenset(),
+    allowed_networks=(),
+    limit_micro=None,
+    daily_budget_micro=None,
+    hourly_budget_micro=None,
+    rpm_limit=None,
+    model_limits={},
+)
 CAPACITY = Capacity(concurrency=2, rpm=100, tpm=10**9, ipm=None, queue_s=0, queue_length=0, queue_tokens=0)
 MODEL = ModelSnapshot(
     model_id="gpt-5-5",
@@ -268,22 +281,9 @@ def route_of(*dialects: str, key: str = "route", priority: int = 0, exposes_mode
 
 
 def _permit(request: Request, routes: list[RouteSnapshot]) -> Permit:
-    key = KeySnapshot(
-        key_id=KEY_ID,
-        account_id=ACCOUNT_ID,
-        is_suspended=False,
-        expires_at=None,
-        allowed_models=frozenset(),
-        allowed_networks=(),
-        limit_micro=None,
-        daily_budget_micro=None,
-        hourly_budget_micro=None,
-        rpm_limit=None,
-        model_limits={},
-    )
     way, able = first_way(routes, model=MODEL, dialect=CHAT, request=request, account_tag=ACCOUNT_ID.hex)
     return Permit(
-        key=key,
+        key=KEY,
         account=cast(AccountSnapshot, SimpleNamespace(account_id=ACCOUNT_ID)),
         model=MODEL,
         request=request,

@@ -18,23 +18,10 @@ from apps.governor.store import refusals
 from apps.governor.store.protocol import Shed
 from apps.keys.rules import KeySnapshot
 from apps.ledger.operations import HoldRefused
-from tests.gateway.rig import head
+from tests.gateway.rig import KEY, head
 
 START = datetime(2026, 11, 27, 12, tzinfo=UTC)
 ACCOUNT = AccountSnapshot(uuid.UUID(int=2), "alice", is_frozen=False, rpm_limit=10, daily_budget_micro=None)
-KEY = KeySnapshot(
-    key_id=uuid.UUID(int=1),
-    account_id=ACCOUNT.account_id,
-    is_suspended=False,
-    expires_at=None,
-    allowed_models=frozenset(),
-    allowed_networks=(),
-    limit_micro=None,
-    daily_budget_micro=None,
-    hourly_budget_micro=None,
-    rpm_limit=3,
-    model_limits={},
-)
 
 
 class Time:

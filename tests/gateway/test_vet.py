@@ -24,23 +24,10 @@ from apps.keys.cli.verdict import Finding, Sign
 from apps.keys.cli.violations import Incident, Outcome
 from apps.keys.rules import Client, KeyRefused, KeySnapshot
 from tests.clients.claude_code import Install, Sent
-from tests.gateway.rig import ACCOUNT_ID, KEY_ID, MODEL
+from tests.gateway.rig import ACCOUNT_ID, KEY, MODEL
 
 MESSAGES = BY_ENDPOINT["messages"]
 CLI_ONLY = replace(MODEL, model_id="claude-opus-4-7-max", cli_only=True)
-KEY = KeySnapshot(
-    key_id=KEY_ID,
-    account_id=ACCOUNT_ID,
-    is_suspended=False,
-    expires_at=None,
-    allowed_models=frozenset(),
-    allowed_networks=(),
-    limit_micro=None,
-    daily_budget_micro=None,
-    hourly_budget_micro=None,
-    rpm_limit=None,
-    model_limits={},
-)
 CURL = Install().turn().but(user_agent="curl/8")
 
 

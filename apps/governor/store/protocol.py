@@ -57,10 +57,10 @@ class Admission:
     """What the account's guard leaves in this minute."""
     resets_at: datetime
     """When the minute's oldest counted call leaves the window."""
-    requests: Minute | None = None
+    requests: Minute
     """The request limit that leaves least: of the account, the key, the key on this model, or the model."""
-    tokens: Minute | None = None
-    """The model's tokens. None, as above, where a store tells no more than the figures before."""
+    tokens: Minute
+    """The model's tokens."""
     queue_ms: int = 0
     counted_at: float = 0.0
     """When the store's clock counted the call: what is given back is taken from there."""
