@@ -70,7 +70,8 @@ def subtract(from_: Counts, less: Mapping[str, int]) -> None:
         if left:
             from_[name] = left
         else:
-            del from_[name]
+            # A sum of zeros comes to nothing more than once.
+            from_.pop(name, None)
 
 
 def total(parts: Iterable[Mapping[str, int]]) -> Counts:

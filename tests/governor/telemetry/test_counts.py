@@ -60,3 +60,12 @@ def test_adding_and_taking_away_again_leaves_nothing() -> None:
     assert kept == {"a": 3, "b": 3}
     counts.subtract(kept, {"a": 2, "b": 3})
     assert kept == {"a": 1}
+
+
+def test_minutes_in_which_nobody_waited_leave_nothing_behind() -> None:
+    rolling = Rolling(0.0)
+    for slice_number in range(2 * counts.FIVE_MINUTES):
+        counts.WAIT_MS.count(rolling.at(slice_number * SLICE_S), 0)
+    assert rolling.ever()["wait_ms.0"] == 2 * counts.FIVE_MINUTES
+    long_after = 10.0 * counts.FIVE_MINUTES * SLICE_S
+    assert (rolling.minute(long_after), rolling.five_minutes(long_after)) == ({}, {})
