@@ -261,3 +261,16 @@ def test_scripts_are_put_together_from_files() -> None:
     probe = load_script("circuit_probe")
     assert probe.text.startswith(b"-- window.lua")
     assert (probe.text.count(b"local function read_circuit"), len(probe.sha)) == (1, 40)
+
+
+async def test_it_is_up_only_once_everybody_was_told(fresh: RedisServer) -> None:
+    ups: list[int] = []
+    link = Link(fresh.url)
+    link.on_up.append(lambda: ups.append(1))
+    starting = asyncio.create_task(link.start())
+    async with asyncio.timeout(5):
+        while not link.is_up:  # noqa: ASYNC110  # every tick is looked at
+            await asyncio.sleep(0)
+    assert ups == [1]
+    await starting
+    await link.stop()

@@ -82,13 +82,15 @@ class Link:
         self._keeper: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_watched = False
+        self._is_greeted = False
+        """The server took our greetings: before that nobody but these may ask it anything."""
         self._is_late = False
         self._is_doubted = False
         self._was_told = False
 
     @property
     def is_up(self) -> bool:
-        return self._transport is not None and not self._is_late
+        return self._is_greeted and not self._is_late
 
     async def start(self) -> None:
         """Return once connected, or once that failed for the first time: then it goes on in the background."""
@@ -105,6 +107,7 @@ class Link:
             self._flush()
             self._transport.close()
             self._transport = None
+        self._is_greeted = False
         self._fail_pending()
 
     def call(self, script: Script, keys: Sequence[Part], args: Sequence[Part]) -> asyncio.Future[Any]:
@@ -131,10 +134,12 @@ class Link:
             self._write(_pack(("SUBSCRIBE", channel)))
 
     def _send(self, reply: asyncio.Future[Any] | None, script: Script | None, tail: tuple[Part, ...]) -> None:
-        if not self.is_up or len(self._pending) >= MAX_PENDING:
-            if reply is not None:
-                reply.set_exception(LinkDown("Redis is away"))
-            return
+        if self.is_up and len(self._pending) < MAX_PENDING:
+            self._send_now(reply, script, tail)
+        elif reply is not None:
+            reply.set_exception(LinkDown("Redis is away"))
+
+    def _send_now(self, reply: asyncio.Future[Any] | None, script: Script | None, tail: tuple[Part, ...]) -> None:
         assert self._loop is not None
         self.asked += 1
         self._pending.append(_Pending(self._loop.time(), reply, script, tail if script is not None else ()))
@@ -197,6 +202,7 @@ class Link:
             self._is_late = False
         if isinstance(reply, LinkDown) and self._transport is not None:
             # It goes on as if the connection had broken: the next one is made when the server takes writes again.
+            self._is_greeted = False
             self._transport.abort()
         waiting = pending.reply
         if waiting is None or waiting.done():
@@ -265,11 +271,16 @@ class Link:
         hello: tuple[Part, ...] = ("HELLO", "3")
         if place.get("password"):
             hello = (*hello, "AUTH", place.get("username") or "default", place["password"])
-        greetings = [self.command(*hello), self.command("SELECT", self.database), self.command(*TRIAL)]
+        greetings: list[tuple[Part, ...]] = [hello, ("SELECT", self.database), TRIAL]
+        replies = [self._loop.create_future() for _ in greetings]
+        for reply, greeting in zip(replies, greetings, strict=True):
+            self._send_now(reply, None, greeting)
         try:
-            await asyncio.gather(*greetings)
+            await asyncio.gather(*replies)
         except hiredis.ReplyError as error:
             raise LinkDown(str(error)) from None
+        # Nothing is awaited until all were told, so nobody asks before them.
+        self._is_greeted = True
         if self._listeners:
             self._write(_pack(("SUBSCRIBE", *self._listeners)))
         for tell in self.on_up:
@@ -283,6 +294,7 @@ class Link:
         if self._transport is not None:
             self._transport.abort()
             self._transport = None
+        self._is_greeted = False
         self._fail_pending()
 
     def _fail_pending(self) -> None:
