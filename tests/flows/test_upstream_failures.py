@@ -311,7 +311,8 @@ def test_an_upstream_sees_the_routes_credential_and_nothing_of_the_callers(
     if endpoint.is_anthropic:
         assert sent == {*ours, "x-api-key", "anthropic-version", "anthropic-beta"}
         assert call.headers["x-api-key"] == "sk-scripted"
-        assert call.headers["anthropic-beta"] == "context-1m-2025-08-07,effort-2025-11-24"
+        # The endpoint's model reads 200,000 tokens here: see the next test.
+        assert call.headers["anthropic-beta"] == "effort-2025-11-24"
     else:
         assert sent == {*ours, "authorization"}
         assert call.headers["authorization"] == "Bearer sk-scripted"
