@@ -6,12 +6,14 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
 import pytest
 from playwright.sync_api import ConsoleMessage, Page, expect, sync_playwright
 
+from tests.faults.redis_server import own_redis
 from tests.flows.conftest import AddUpstream, own_stores
 from tests.flows.endpoints import CHAT
 from tests.flows.rig import Operator, Person, Server, eventually
@@ -34,8 +36,11 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def two_workers(tmp_path: Path) -> Iterator[Server]:
-    """`make run`: with stores two web processes on one socket, else the one."""
-    with own_stores("capacity") as stores:
+    """`make run`: with stores two web processes on one socket, else the one. Its Redis is its own: all processes of a
+    Redis database are one installation's, and the other tests' server would be shown among them."""
+    with own_stores("capacity") as stores, ExitStack() as held:
+        if stores:
+            stores = {**stores, "REDIS_URL": held.enter_context(own_redis()).url}
         server = Server(tmp_path / "data", stores, module="hypereal.run")
         server.environ["HYPEREAL_WORKERS"] = "2" if stores else "1"
         server.start()
@@ -55,8 +60,8 @@ def sign_in(page: Page, server: Server) -> None:
     page.wait_for_url(f"{server.url}/admin/")
 
 
-def look(server: Server, act: Callable[[Page], None]) -> None:
-    """Sign in and act; nothing may fail in the page, nor come from elsewhere."""
+def look(server: Server, act: Callable[[Page], None], *, but: str = "\0") -> None:
+    """Sign in and act; nothing may fail in the page, nor come from elsewhere. `but`: how failures begin that may."""
     failures: list[str] = []
     strangers: list[str] = []
     with sync_playwright() as playwright:
@@ -69,7 +74,8 @@ def look(server: Server, act: Callable[[Page], None]) -> None:
         sign_in(page, server)
         act(page)
         browser.close()
-    assert (failures, strangers) == ([], [])
+    unforeseen = [failure for failure in failures if not failure.startswith(but)]
+    assert (unforeseen, strangers) == ([], [])
 
 
 def is_failure(said: ConsoleMessage) -> bool:
@@ -168,9 +174,8 @@ def test_a_lost_connection_is_told_and_found_again(installation: Server) -> None
         installation.start()
         expect(root).to_have_attribute("data-state", "live", timeout=20_000)
 
-    with pytest.raises(AssertionError, match="WebSocket connection to"):
-        # The browser's console tells of each attempt; nothing else went wrong.
-        look(installation, act)
+    # The browser's console tells of each attempt that meets no server, and there may be none of those.
+    look(installation, act, but="WebSocket connection to")
 
 
 def test_the_api_page_works_under_its_policy(server: Server) -> None:
